@@ -1,0 +1,233 @@
+//! Generators: bare asymmetric coroutines, without a scheduler.
+//!
+//! ```
+//! let squares = runtime::generator::r#gen(|y| {
+//!     for n in 1.. {
+//!         y.suspend(n * n);
+//!     }
+//! });
+//! assert_eq!(squares.take(4).collect::<Vec<u64>>(), [1, 4, 9, 16]);
+//! ```
+//!
+//! A generator has a stack of its own and runs on the caller's turn, inside [`resume`](Generator::resume), as
+//! a function call does. It works on any thread, in a coroutine or not. If its body waits, for a socket say,
+//! then whoever resumed it waits, with it.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+
+use crate::context::{RawGenerator, RawYielder};
+use crate::id::Id;
+use crate::interrupts::Frame;
+use crate::park;
+use crate::seam::sync::thread_local;
+use crate::stack::{Label, StackConfig, Stacks};
+use crate::sys::process::is_thread_ending;
+use crate::time::watch_frame;
+
+/// What a [`resume`](Generator::resume) has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GeneratorState<Out, Ret> {
+    /// It has suspended itself with this value.
+    Yielded(Out),
+    /// It has returned this.
+    Complete(Ret),
+}
+
+/// A function that can suspend itself in the middle, and be resumed there, many times.
+///
+/// `In` goes in with each resume, `Out` comes out with each suspension, `Ret` at the end. Dropped before its
+/// end, it unwinds from where it is suspended. It stays on its thread.
+///
+/// ```
+/// use runtime::generator::{Generator, GeneratorState::{Complete, Yielded}};
+///
+/// let mut average = Generator::new(|y, first: f64| {
+///     let (mut sum, mut count) = (first, 1.0);
+///     while count < 3.0 {
+///         sum += y.suspend(sum / count);
+///         count += 1.0;
+///     }
+///     "enough"
+/// });
+/// assert_eq!(average.resume(10.0), Yielded(10.0));
+/// assert_eq!(average.resume(20.0), Yielded(15.0));
+/// assert_eq!(average.resume(0.0), Complete("enough"));
+/// ```
+pub struct Generator<In, Out, Ret>
+where
+    In: 'static,
+    Out: 'static,
+    Ret: 'static,
+{
+    raw: Option<RawGenerator<In, Out, Ret>>,
+    /// The timeouts that the suspended body is inside of.
+    frames: Vec<Frame>,
+    label: Box<Label>,
+}
+
+/// A generator's own end: what its body suspends through.
+pub struct Yielder<In, Out> {
+    raw: RawYielder<In, Out>,
+    not_send: PhantomData<*mut ()>,
+}
+
+thread_local! {
+    /// Stacks of this thread's generators.
+    static STACKS: RefCell<Stacks> = RefCell::new(Stacks::new(StackConfig::default()));
+}
+
+impl<In, Out, Ret> Generator<In, Out, Ret> {
+    /// Makes a generator of `body`, which starts with the first resume. Cost: a stack, usually a used one.
+    ///
+    /// # Panics
+    /// When no memory is left for a stack, and in destructors of thread-locals.
+    #[track_caller]
+    pub fn new<F>(body: F) -> Self
+    where
+        F: FnOnce(&Yielder<In, Out>, In) -> Ret + 'static,
+    {
+        let stack = STACKS
+            .try_with(|stacks| stacks.borrow_mut().acquire(StackConfig::default().stack_bytes))
+            .expect("a generator is made while its thread ends")
+            .unwrap_or_else(|error| panic!("cannot make a generator: {error}"));
+        let name = Some("generator".into());
+        let label = Box::new(Label { name, id: Id::take_one().get(), spawned_at: Location::caller() });
+        // SAFETY: the label is boxed, and stays until the generator's drop has released the stack.
+        unsafe { stack.set_label(&raw const *label) };
+        let raw = RawGenerator::new(stack, move |raw, first| body(&Yielder { raw, not_send: PhantomData }, first));
+        Generator { raw: Some(raw), frames: Vec::new(), label }
+    }
+
+    /// Runs the body until it suspends itself or returns. Cost: two stack switches.
+    ///
+    /// # Panics
+    /// With what the body panics with; and if it has ended before.
+    #[inline]
+    pub fn resume(&mut self, value: In) -> GeneratorState<Out, Ret> {
+        let Some(raw) = self.raw.as_mut().filter(|raw| !raw.is_done()) else {
+            panic!("a generator is resumed after its end")
+        };
+        let depth = link_frames(&mut self.frames);
+        let leave = Leave { frames: &mut self.frames, depth };
+        let outcome = raw.resume(value);
+        drop(leave);
+        match outcome {
+            Ok(out) => GeneratorState::Yielded(out),
+            Err(ret) => GeneratorState::Complete(ret),
+        }
+    }
+
+    /// It has returned or panicked: another resume would panic.
+    pub fn is_done(&self) -> bool {
+        self.raw.as_ref().is_none_or(RawGenerator::is_done)
+    }
+}
+
+/// Takes the generator's frames away from the strand that resumed it, however the resume ends.
+struct Leave<'a> {
+    frames: &'a mut Vec<Frame>,
+    depth: usize,
+}
+
+impl Drop for Leave<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        park::with_interrupts(|interrupts| {
+            if interrupts.depth() > self.depth {
+                *self.frames = interrupts.unlink_from(self.depth);
+                self.frames.iter_mut().filter_map(|frame| frame.timer.take()).for_each(park::cancel_timer);
+            }
+        });
+    }
+}
+
+/// Gives the frames of a generator to the strand that resumes it; returns how many it had before.
+#[inline]
+fn link_frames(frames: &mut Vec<Frame>) -> usize {
+    let depth = park::with_interrupts(|interrupts| interrupts.depth());
+    if !frames.is_empty() {
+        let watched: Vec<_> = frames.iter().filter(|frame| !frame.expired).map(|f| (f.id, f.deadline)).collect();
+        park::with_interrupts(|interrupts| interrupts.link(std::mem::take(frames)));
+        watched.into_iter().for_each(|(id, deadline)| watch_frame(id, deadline));
+    }
+    depth
+}
+
+impl<In, Out> Yielder<In, Out> {
+    /// Suspends the generator: its resume returns `value`, and the next one's argument is returned here.
+    ///
+    /// # Panics
+    /// Unwinds when the generator is dropped instead of resumed.
+    #[inline]
+    pub fn suspend(&self, value: Out) -> In {
+        self.raw.suspend(value)
+    }
+}
+
+impl<In, Out, Ret> Drop for Generator<In, Out, Ret> {
+    fn drop(&mut self) {
+        let Some(mut raw) = self.raw.take() else { return };
+        if raw.is_suspended() && (is_thread_ending() || cfg!(panic = "abort")) {
+            // Its frames may borrow thread-locals that are gone, or cannot be unwound: they stay as they are.
+            let label = std::mem::replace(&mut self.label, Box::new(Label { name: None, id: 0, spawned_at: Location::caller() }));
+            eprintln!("a generator made at {} is leaked: it was still suspended when its thread ended", label.spawned_at);
+            std::mem::forget((raw, label));
+            return;
+        }
+        let depth = link_frames(&mut self.frames);
+        park::with_interrupts(|interrupts| {
+            // Its destructors may wait; nothing may be raised there.
+            let flag = interrupts.mark_unwinding();
+            raw.unwind();
+            drop(flag);
+            interrupts.mark_calm();
+            interrupts.unlink_from(depth);
+        });
+        let stack = raw.into_stack();
+        // While the thread ends the stacks may be gone already; then this one is lost with its slab.
+        let _ = STACKS.try_with(|stacks| stacks.borrow_mut().release(stack));
+    }
+}
+
+impl<In, Out, Ret> fmt::Debug for Generator<In, Out, Ret> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generator").field("done", &self.is_done()).finish_non_exhaustive()
+    }
+}
+
+/// An iterator over what `body` suspends itself with.
+///
+/// # Panics
+/// As [`Generator::new`]; `next` panics with what the body panics with.
+#[track_caller]
+pub fn r#gen<T, F>(body: F) -> Gen<T>
+where
+    F: FnOnce(&Yielder<(), T>) + 'static,
+    T: 'static,
+{
+    Gen { generator: Generator::new(move |y, ()| body(y)) }
+}
+
+/// See [`gen`](r#gen).
+#[derive(Debug)]
+pub struct Gen<T: 'static> {
+    generator: Generator<(), T, ()>,
+}
+
+impl<T> Iterator for Gen<T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        if self.generator.is_done() {
+            return None;
+        }
+        match self.generator.resume(()) {
+            GeneratorState::Yielded(value) => Some(value),
+            GeneratorState::Complete(()) => None,
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Interrupts: what may be raised in one strand of execution, a coroutine's or a plain thread's.
+//!
+//! Two things make a coroutine unwind from a suspension point: its cancellation, which goes to its
+//! root, and the passing of a deadline, which goes to the frame of the `timeout` that set it. Both
+//! are *sticky*: swallowed by a `catch_unwind` on the way, they are raised again at the next suspension.
+//!
+//! ```text
+//!   frames, outermost first      raised                    caught by
+//!   [ 3 s | 1 s | 2 s ]          1 s has passed: frame 2   timeout of frame 2: Err(Elapsed)
+//!   cancelled                    Cancelled                 the root: join gets Err(Cancelled)
+//! ```
+//!
+//! **Never while it unwinds.** A second panic in a destructor would abort the process. But
+//! `thread::panicking()` speaks of the thread: it is true for all coroutines of a worker while one of
+//! them is suspended in a destructor. So each strand keeps a flag of its own: set when something is
+//! raised here or when the panic hook runs on it, cleared with the payload, or when `panicking()` is
+//! seen false, which says that nobody on this thread unwinds.
+//!
+//! Plain data and rules; `cancel` does the raising.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Instant;
+
+use crate::seam::sync::{Arc, atomic::{AtomicBool, Ordering}, thread_local};
+use crate::timer::TimerKey;
+
+/// What [`join`](crate::coroutine::JoinHandle::join) returns of a coroutine that was cancelled, as the
+/// payload of its `Err`.
+///
+/// ```
+/// use runtime::coroutine::{self, Cancelled};
+///
+/// runtime::run(|| {
+///     let sleeper = coroutine::spawn(|| coroutine::park());
+///     sleeper.cancel();
+///     assert!(sleeper.join().unwrap_err().is::<Cancelled>());
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancelled;
+
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the coroutine was cancelled")
+    }
+}
+
+impl std::error::Error for Cancelled {}
+
+/// The payload that unwinds; its drop says that the unwinding has ended.
+pub(crate) struct Raise {
+    cause: Cause,
+    unwinding: Flag,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Cancelled,
+    /// The deadline of the frame with this number has passed.
+    Elapsed(FrameId),
+}
+
+/// Names one frame of a `timeout`; unique in its thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameId(u64);
+
+/// One `timeout` that the strand is inside of.
+pub(crate) struct Frame {
+    pub(crate) id: FrameId,
+    pub(crate) deadline: Instant,
+    /// Pending in the worker's timers; none on a plain thread, or once fired.
+    pub(crate) timer: Option<TimerKey>,
+    pub(crate) expired: bool,
+}
+
+type Flag = Arc<AtomicBool>;
+
+thread_local! {
+    /// The flags of the strands of this thread that unwind.
+    static UNWINDING: RefCell<Vec<Flag>> = const { RefCell::new(Vec::new()) };
+    static NEXT_FRAME: Cell<u64> = const { Cell::new(1) };
+}
+
+/// What may be raised in one strand. Its thread only.
+pub(crate) struct Interrupts {
+    /// Something below may be due: looked at on every suspension, so it comes first and alone.
+    attention: Cell<bool>,
+    cancelled: Cell<bool>,
+    shields: Cell<u32>,
+    unwinding: RefCell<Option<Flag>>,
+    frames: RefCell<Vec<Frame>>,
+}
+
+impl Interrupts {
+    pub(crate) const fn new() -> Self {
+        Interrupts {
+            attention: Cell::new(false),
+            cancelled: Cell::new(false),
+            shields: Cell::new(0),
+            unwinding: RefCell::new(None),
+            frames: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Whether [`due`](Self::due) is worth a call.
+    #[inline(always)]
+    pub(crate) fn attention(&self) -> bool {
+        self.attention.get()
+    }
+
+    /// Makes the next suspension look closer.
+    pub(crate) fn attract_attention(&self) {
+        self.attention.set(true);
+    }
+
+    /// Cancels the strand, for good.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.set(true);
+        self.attention.set(true);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
+    /// Something waits to be raised, though perhaps not now.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.cancelled.get() || self.frames.borrow().iter().any(|frame| frame.expired)
+    }
+
+    /// What is to be raised at this suspension point.
+    ///
+    /// The outermost expired frame wins: unwinding to it ends the inner ones as well.
+    pub(crate) fn due(&self) -> Option<Cause> {
+        if cfg!(panic = "abort") || self.shields.get() > 0 || self.is_unwinding() {
+            return None;
+        }
+        if self.cancelled.get() {
+            return Some(Cause::Cancelled);
+        }
+        let frames = self.frames.borrow();
+        let expired = frames.iter().find(|frame| frame.expired);
+        if expired.is_none() {
+            self.attention.set(false);
+        }
+        expired.map(|frame| Cause::Elapsed(frame.id))
+    }
+
+    /// Starts to unwind because of `cause`. Calls no panic hook.
+    pub(crate) fn raise(&self, cause: Cause) -> ! {
+        let unwinding = self.mark_unwinding();
+        resume_unwind(Box::new(Raise { cause, unwinding }))
+    }
+
+    /// What a caught payload means to the root: a raised cancellation becomes [`Cancelled`].
+    pub(crate) fn caught(&self, payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
+        self.mark_calm();
+        if payload.is::<Raise>() { Box::new(Cancelled) } else { payload }
+    }
+
+    /// Holds everything off until `f` returns.
+    pub(crate) fn shielded<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.shields.set(self.shields.get() + 1);
+        let outcome = catch_unwind(AssertUnwindSafe(f));
+        self.shields.set(self.shields.get() - 1);
+        outcome.unwrap_or_else(|payload| resume_unwind(payload))
+    }
+}
+
+// ---- Who unwinds ---------------------------------------------------------------------------------
+
+impl Interrupts {
+    /// This strand, not just some other on its thread, is in the middle of an unwinding.
+    pub(crate) fn is_unwinding(&self) -> bool {
+        if !std::thread::panicking() {
+            with_flags(|flags| flags.drain(..).for_each(|flag| flag.store(false, Ordering::Relaxed)));
+            return false;
+        }
+        let own = self.unwinding.borrow().as_ref().is_some_and(is_set);
+        // Somebody unwinds. If nobody has said so it is us, by a `resume_unwind` of the user's own.
+        own || !with_flags(|flags| flags.iter().any(is_set))
+    }
+
+    /// Notes that this strand unwinds from now on: by us, or by a panic, whose hook runs right now.
+    pub(crate) fn mark_unwinding(&self) -> Flag {
+        let flag = Arc::new(AtomicBool::new(true));
+        with_flags(|flags| {
+            flags.retain(is_set);
+            flags.push(flag.clone());
+        });
+        *self.unwinding.borrow_mut() = Some(flag.clone());
+        flag
+    }
+
+    /// Notes that this strand's unwinding was caught.
+    pub(crate) fn mark_calm(&self) {
+        if let Some(flag) = self.unwinding.borrow_mut().take() {
+            flag.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+fn is_set(flag: &Flag) -> bool {
+    flag.load(Ordering::Relaxed)
+}
+
+/// Works on the flags of this thread; while the thread ends, on none.
+fn with_flags<T: Default>(f: impl FnOnce(&mut Vec<Flag>) -> T) -> T {
+    UNWINDING.try_with(|flags| f(&mut flags.borrow_mut())).unwrap_or_default()
+}
+
+impl Raise {
+    pub(crate) fn cause(&self) -> Cause {
+        self.cause
+    }
+}
+
+impl Drop for Raise {
+    fn drop(&mut self) {
+        self.unwinding.store(false, Ordering::Relaxed);
+    }
+}
+
+// ---- Frames of timeouts ----------------------------------------------------------------------------
+
+impl Interrupts {
+    /// Enters a frame, the innermost from now on.
+    pub(crate) fn push_frame(&self, deadline: Instant) -> FrameId {
+        let id = FrameId(NEXT_FRAME.replace(NEXT_FRAME.get() + 1));
+        self.frames.borrow_mut().push(Frame { id, deadline, timer: None, expired: false });
+        id
+    }
+
+    /// Notes the timer that watches a frame's deadline.
+    pub(crate) fn set_frame_timer(&self, id: FrameId, timer: TimerKey) {
+        if let Some(frame) = self.frames.borrow_mut().iter_mut().find(|frame| frame.id == id) {
+            frame.timer = Some(timer);
+        }
+    }
+
+    /// Leaves a frame; returns the timer that still watches it.
+    pub(crate) fn pop_frame(&self, id: FrameId) -> Option<TimerKey> {
+        let mut frames = self.frames.borrow_mut();
+        let place = frames.iter().rposition(|frame| frame.id == id)?;
+        frames.remove(place).timer
+    }
+
+    /// Notes that a frame's deadline has passed; false if nobody is inside that frame any more.
+    pub(crate) fn expire(&self, id: FrameId) -> bool {
+        let mut frames = self.frames.borrow_mut();
+        let Some(frame) = frames.iter_mut().find(|frame| frame.id == id) else { return false };
+        (frame.timer, frame.expired) = (None, true);
+        self.attention.set(true);
+        true
+    }
+
+    /// Expires the frames that are due at `now`, for a strand without a timer of the worker's.
+    pub(crate) fn expire_due(&self, now: Instant) {
+        for frame in self.frames.borrow_mut().iter_mut().filter(|frame| frame.deadline <= now) {
+            frame.expired = true;
+            self.attention.set(true);
+        }
+    }
+
+    /// The earliest deadline of a frame that has not expired.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.frames.borrow().iter().filter(|frame| !frame.expired).map(|frame| frame.deadline).min()
+    }
+
+    /// How many frames the strand is inside of.
+    pub(crate) fn depth(&self) -> usize {
+        self.frames.borrow().len()
+    }
+
+    /// Takes the frames from `depth` on: those of a generator that suspends.
+    pub(crate) fn unlink_from(&self, depth: usize) -> Vec<Frame> {
+        let mut frames = self.frames.borrow_mut();
+        if depth >= frames.len() { Vec::new() } else { frames.split_off(depth) }
+    }
+
+    /// Adds frames as the innermost ones: those of a generator that is resumed.
+    pub(crate) fn link(&self, frames: Vec<Frame>) {
+        if frames.iter().any(|frame| frame.expired) {
+            self.attention.set(true);
+        }
+        self.frames.borrow_mut().extend(frames);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_outermost_expired_frame_is_raised_first() {
+        let (strand, now) = (Interrupts::new(), Instant::now());
+        let outer = strand.push_frame(now);
+        let inner = strand.push_frame(now);
+        assert!(strand.expire(inner));
+        assert_eq!(strand.due(), Some(Cause::Elapsed(inner)));
+        assert!(strand.expire(outer));
+        assert_eq!(strand.due(), Some(Cause::Elapsed(outer)));
+        strand.pop_frame(inner);
+        strand.pop_frame(outer);
+        assert!(!strand.expire(outer), "nobody is in there");
+        assert_eq!(strand.due(), None);
+        assert!(!strand.attention());
+    }
+
+    #[test]
+    fn a_shield_holds_off_and_what_was_held_off_stays_due() {
+        let strand = Interrupts::new();
+        strand.cancel();
+        strand.shielded(|| assert_eq!(strand.due(), None));
+        assert_eq!(strand.due(), Some(Cause::Cancelled));
+        assert!(strand.attention());
+    }
+
+    #[test]
+    fn nothing_is_due_while_this_strand_unwinds_but_a_neighbour_is_raised() {
+        struct InDestructor<'a>(&'a Interrupts, &'a Interrupts);
+        impl Drop for InDestructor<'_> {
+            fn drop(&mut self) {
+                assert_eq!(self.0.due(), None, "the one that unwinds");
+                assert_eq!(self.1.due(), Some(Cause::Cancelled), "its neighbour on the thread");
+            }
+        }
+        let (unwinding, neighbour) = (Interrupts::new(), Interrupts::new());
+        unwinding.cancel();
+        neighbour.cancel();
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            let _destructor = InDestructor(&unwinding, &neighbour);
+            unwinding.raise(Cause::Cancelled);
+        }));
+        assert_eq!(unwinding.due(), Some(Cause::Cancelled), "raised again, the payload still held");
+        drop(caught);
+    }
+
+    #[test]
+    fn a_forgotten_payload_does_not_hold_off_the_next_raise() {
+        let strand = Interrupts::new();
+        strand.cancel();
+        let caught = catch_unwind(AssertUnwindSafe(|| strand.raise(Cause::Cancelled)));
+        std::mem::forget(caught);
+        assert_eq!(strand.due(), Some(Cause::Cancelled));
+    }
+
+    #[test]
+    fn frames_leave_and_come_back_with_their_generator() {
+        let (strand, now) = (Interrupts::new(), Instant::now());
+        let outer = strand.push_frame(now + Duration::from_secs(5));
+        let depth = strand.depth();
+        strand.push_frame(now);
+        let taken = strand.unlink_from(depth);
+        assert_eq!((taken.len(), strand.depth()), (1, 1));
+        strand.expire_due(now);
+        assert_eq!(strand.due(), None, "the generator's frame is not ours now");
+        strand.link(taken);
+        strand.expire_due(now);
+        assert!(matches!(strand.due(), Some(Cause::Elapsed(id)) if id != outer));
+    }
+}

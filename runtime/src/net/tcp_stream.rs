@@ -1,0 +1,351 @@
+//! A TCP connection, as [`std::net::TcpStream`].
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::{self, Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use super::addr::{ToSocketAddrs, first_that};
+use super::socket::Socket;
+use crate::park::WaitReason;
+use crate::reactor::Interest;
+use crate::seam::clock;
+use crate::seam::sync::Arc;
+use crate::sys::socket::{self, Progress};
+
+/// A TCP connection: bytes both ways, as [`std::net::TcpStream`].
+///
+/// A read or write that has to wait parks the coroutine and lets others run; on a plain thread it
+/// blocks the thread. `&TcpStream` reads and writes too, so one coroutine may read while another
+/// writes. Dropping it closes the connection.
+///
+/// A cancellation or the end of an enclosing `timeout` ends a wait by unwinding; bytes that a read
+/// has taken from the socket are returned, never lost to it.
+///
+/// # Cost
+/// One recv(2) or send(2) for a call that finds the socket ready. One that waits adds two stack
+/// switches and its share of the worker's epoll_wait(2); the first wait of a socket registers it.
+pub struct TcpStream {
+    socket: Socket<net::TcpStream>,
+}
+
+impl TcpStream {
+    /// Opens a connection to `address`; where it stands for several, they are tried in turn.
+    ///
+    /// # Errors
+    /// That of the last address tried: `ConnectionRefused`, `TimedOut` (after the kernel's own two
+    /// minutes), `NetworkUnreachable`, ... `ConnectionRefused` also for the accident that a
+    /// connection to a free local port gets this very port as its own and meets itself, which
+    /// std would return as a success.
+    pub fn connect<A: ToSocketAddrs>(address: A) -> io::Result<Self> {
+        first_that(address, |address| Self::connect_until(&address, None))
+    }
+
+    /// Opens a connection to `address` within `timeout`.
+    ///
+    /// # Errors
+    /// `TimedOut` when the time is over, `InvalidInput` when it is zero, else as
+    /// [`connect`](TcpStream::connect).
+    pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<Self> {
+        if timeout.is_zero() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "cannot set a 0 duration timeout",
+            ));
+        }
+        Self::connect_until(address, clock::after(timeout))
+    }
+
+    fn connect_until(address: &SocketAddr, deadline: Option<Instant>) -> io::Result<Self> {
+        let (io, progress) = socket::connect(address)?;
+        let stream = Self::of(io);
+        if progress == Progress::UnderWay {
+            if !stream.socket.wait_connected(deadline)? {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "connection timed out",
+                ));
+            }
+            // Once: reading SO_ERROR clears it.
+            if let Some(error) = stream.take_error()? {
+                return Err(error);
+            }
+        }
+        if address.ip().is_loopback() && stream.local_addr()? == *address {
+            return Err(met_itself());
+        }
+        Ok(stream)
+    }
+
+    /// Takes a descriptor that is non-blocking already.
+    pub(super) fn of(io: net::TcpStream) -> Self {
+        Self {
+            socket: Socket::new(io),
+        }
+    }
+
+    fn io(&self) -> &net::TcpStream {
+        self.socket.io()
+    }
+
+    /// The address of the other end.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.io().peer_addr()
+    }
+
+    /// The address of this end.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io().local_addr()
+    }
+
+    /// Ends reading, writing or both, for every clone, and wakes whoever waits for it: a read
+    /// returns 0, a write fails with `BrokenPipe`.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.io().shutdown(how)
+    }
+
+    /// A second handle of the same connection, with a descriptor of its own.
+    ///
+    /// Both share the timeouts. The connection closes when the last handle is dropped.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let io = self.io().try_clone()?;
+        Ok(Self {
+            socket: Socket::with_options(io, Arc::clone(self.socket.options())),
+        })
+    }
+
+    /// Bounds the wait of each read; `None`: no bound. A read that had to wait so long in vain
+    /// fails with `WouldBlock`, as std's does on Unix.
+    ///
+    /// To bound a whole conversation rather than each call, use [`time::timeout`](crate::time::timeout).
+    ///
+    /// # Errors
+    /// `InvalidInput` for a duration of zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        // The kernel checks it and keeps it for a later life as a std socket; it plays no part in
+        // non-blocking calls, so the waiting is ours.
+        self.io().set_read_timeout(timeout)?;
+        self.socket.options().set_timeout(Interest::Read, timeout);
+        Ok(())
+    }
+
+    /// Bounds the wait of each write; otherwise as [`set_read_timeout`](TcpStream::set_read_timeout).
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.io().set_write_timeout(timeout)?;
+        self.socket.options().set_timeout(Interest::Write, timeout);
+        Ok(())
+    }
+
+    /// What [`set_read_timeout`](TcpStream::set_read_timeout) has set.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.options().timeout(Interest::Read))
+    }
+
+    /// What [`set_write_timeout`](TcpStream::set_write_timeout) has set.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.options().timeout(Interest::Write))
+    }
+
+    /// Reads without consuming: the next read brings the same bytes again.
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receive(|io| io.peek(buffer), |_| false)
+    }
+
+    /// Whether to send small packets at once (`TCP_NODELAY`) or to gather them (Nagle).
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.io().set_nodelay(nodelay)
+    }
+
+    /// Whether small packets are sent at once.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.io().nodelay()
+    }
+
+    /// Sets how many hops a packet may take (`IP_TTL`).
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.io().set_ttl(ttl)
+    }
+
+    /// How many hops a packet may take.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.io().ttl()
+    }
+
+    /// The socket's pending error (`SO_ERROR`), which reading clears.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.io().take_error()
+    }
+
+    /// With true, a call that would wait fails with `WouldBlock` instead; for every clone.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.options().set_non_blocking(nonblocking);
+        Ok(())
+    }
+
+    fn receive<R>(
+        &self,
+        attempt: impl FnMut(&net::TcpStream) -> io::Result<R>,
+        is_short: impl FnOnce(&R) -> bool,
+    ) -> io::Result<R> {
+        let reason = WaitReason::Readable;
+        self.socket
+            .perform(Interest::Read, reason, attempt, is_short)
+    }
+
+    fn send(
+        &self,
+        offered: usize,
+        attempt: impl FnMut(&net::TcpStream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let reason = WaitReason::Writable;
+        self.socket
+            .perform(Interest::Write, reason, attempt, |&sent| sent < offered)
+    }
+}
+
+/// Two sides that connect to each other at once are one connection (RFC 9293, 3.5), and here both
+/// are the same socket: nobody was listening.
+#[cold]
+fn met_itself() -> io::Error {
+    let what = "nobody listens on this port; the kernel gave it to the connecting socket itself";
+    io::Error::new(io::ErrorKind::ConnectionRefused, what)
+}
+
+/// Whether a read has emptied the socket. The end (0 bytes) has not: it can be read for ever.
+fn is_short(got: usize, room: usize) -> bool {
+    0 < got && got < room
+}
+
+impl Read for &TcpStream {
+    /// As [`std::net::TcpStream`]; a buffer without room returns at once.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = buffer.len();
+        if room == 0 {
+            return Ok(0);
+        }
+        self.receive(|mut io| io.read(buffer), |&got| is_short(got, room))
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let room = buffers.iter().map(|buffer| buffer.len()).sum();
+        if room == 0 {
+            return Ok(0);
+        }
+        self.receive(
+            |mut io| io.read_vectored(buffers),
+            |&got| is_short(got, room),
+        )
+    }
+}
+
+impl Write for &TcpStream {
+    /// As [`std::net::TcpStream`]: to a closed peer it is the error `BrokenPipe`, never a signal.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        self.send(bytes.len(), |mut io| io.write(bytes))
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        let offered = buffers.iter().map(|buffer| buffer.len()).sum();
+        if offered == 0 {
+            return Ok(0);
+        }
+        self.send(offered, |io| socket::send_vectored(io.as_fd(), buffers))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for TcpStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buffer)
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(buffers)
+    }
+}
+
+impl Write for TcpStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self).write(bytes)
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(buffers)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl From<net::TcpStream> for TcpStream {
+    /// Makes the socket non-blocking, for all its clones, and takes its timeouts over.
+    fn from(io: net::TcpStream) -> Self {
+        io.set_nonblocking(true)
+            .expect("an open descriptor can be made non-blocking");
+        let stream = Self::of(io);
+        let options = stream.socket.options();
+        // What is no socket has no timeouts, and its calls will say so themselves.
+        options.set_timeout(Interest::Read, stream.io().read_timeout().unwrap_or(None));
+        options.set_timeout(Interest::Write, stream.io().write_timeout().unwrap_or(None));
+        stream
+    }
+}
+
+impl From<TcpStream> for net::TcpStream {
+    /// Makes the socket blocking again, for all its clones (unless
+    /// [`set_nonblocking`](TcpStream::set_nonblocking) asked for the contrary).
+    fn from(stream: TcpStream) -> Self {
+        let (io, options) = stream.socket.into_parts();
+        io.set_nonblocking(options.non_blocking())
+            .expect("an open descriptor can be made blocking");
+        io
+    }
+}
+
+impl From<OwnedFd> for TcpStream {
+    /// As from a [`std::net::TcpStream`].
+    fn from(fd: OwnedFd) -> Self {
+        net::TcpStream::from(fd).into()
+    }
+}
+
+impl From<TcpStream> for OwnedFd {
+    /// As into a [`std::net::TcpStream`].
+    fn from(stream: TcpStream) -> Self {
+        net::TcpStream::from(stream).into()
+    }
+}
+
+impl IntoRawFd for TcpStream {
+    fn into_raw_fd(self) -> RawFd {
+        OwnedFd::from(self).into_raw_fd()
+    }
+}
+
+impl AsFd for TcpStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io().as_fd()
+    }
+}
+
+impl AsRawFd for TcpStream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.io().as_raw_fd()
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.io().fmt(f)
+    }
+}

@@ -1,0 +1,329 @@
+//! Parking: how a coroutine stops, and how anyone may start it again.
+//!
+//! A park and an unpark meet through a one-slot token, so their order does not matter:
+//!
+//! | token    | meaning                          | next `park`      | next `unpark`         |
+//! |----------|----------------------------------|------------------|-----------------------|
+//! | Empty    | running, nobody has called       | suspends: Parked | Notified              |
+//! | Parked   | suspended, in no queue           | cannot happen    | Empty, into run queue |
+//! | Notified | a wake-up came early             | returns: Empty   | Notified              |
+//! | Finished | its coroutine has ended          | cannot happen    | nothing               |
+//!
+//! The token is the home worker's: an unpark from there is two plain stores; one from elsewhere
+//! is a message, which the worker obeys after it has switched away from whoever runs.
+//!
+//! **Spurious returns are allowed**, so every wait is a loop: *try, register, park, try again*. What is to be
+//! raised, a cancellation or a passed deadline, is raised on the way **into** a park only. So an operation
+//! that was completed while its coroutine slept is found complete by the next try, and nothing is lost.
+//!
+//! On a plain OS thread the same calls block the thread. Inside a panic hook nothing suspends (a second
+//! panic there would abort the process): the thread waits in place.
+
+use std::cell::RefCell;
+use std::task::{RawWaker, RawWakerVTable, Wake as _, Waker};
+use std::time::Instant;
+
+use crate::home::{self, Home, Target};
+use crate::interrupts::{Cause, Interrupts};
+use crate::seam::clock;
+use crate::seam::sync::{Arc, Condvar, Mutex, lock, thread_local};
+use crate::task::{Message, TaskPtr, TaskRef, Token};
+use crate::timer::TimerKey;
+
+pub(crate) use crate::task::WaitReason;
+
+/// Why a wait with a deadline has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// Somebody called, or nobody: look whether what was waited for has come.
+    Unparked,
+    /// The deadline has passed.
+    TimedOut,
+}
+
+/// Waits until unparked, or for no reason.
+///
+/// # Panics
+/// Unwinds if cancellation or a passed deadline is due, before it waits.
+#[inline]
+pub(crate) fn park(reason: WaitReason) {
+    match home::current() {
+        Some((home, task)) => park_coroutine(home, task, reason),
+        None => drop(park_thread(None)),
+    }
+}
+
+/// Waits until unparked, until `deadline`, or for no reason.
+///
+/// # Panics
+/// As [`park`].
+pub(crate) fn park_until(reason: WaitReason, deadline: Option<Instant>) -> Wake {
+    match (home::current(), deadline) {
+        (None, _) => park_thread(deadline),
+        (Some((home, task)), None) => {
+            park_coroutine(home, task, reason);
+            Wake::Unparked
+        }
+        (Some((home, task)), Some(deadline)) => {
+            let alarm = Alarm::set(home, task, deadline);
+            park_coroutine(home, task, reason);
+            alarm.take_back()
+        }
+    }
+}
+
+#[inline(always)]
+fn park_coroutine(home: &Home, task: TaskPtr, reason: WaitReason) {
+    if task.interrupts.attention() {
+        raise_if_due(task);
+    }
+    if task.token.get() == Token::Notified {
+        task.token.set(Token::Empty);
+        return;
+    }
+    if task.hooks.get() > 0 {
+        return wait_in_place(home, task);
+    }
+    debug_assert_eq!(task.token.get(), Token::Empty);
+    task.token.set(Token::Parked);
+    task.wait_reason.set(reason);
+    task.suspend();
+}
+
+/// Lets all others run that can, then returns.
+#[inline(always)]
+pub(crate) fn yield_now(home: &Home, task: TaskPtr) {
+    if task.hooks.get() > 0 {
+        return;
+    }
+    home.enqueue(task);
+    task.suspend();
+    // Only now: a yield has nothing to lose, and this way one look is enough.
+    if task.interrupts.attention() {
+        raise_if_due(task);
+    }
+}
+
+/// Raises what is due in the coroutine that runs.
+#[cold]
+#[inline(never)]
+pub(crate) fn raise_if_due(task: TaskPtr) {
+    crate::sys::process::refuse_in_forked_child();
+    if let Some(cause) = task.interrupts.due() {
+        task.interrupts.raise(cause);
+    }
+}
+
+/// Waits with the whole thread, resuming nobody: for the inside of a panic hook.
+#[cold]
+fn wait_in_place(home: &Home, task: TaskPtr) {
+    task.token.set(Token::Empty);
+    while task.token.get() != Token::Notified {
+        (home.wait_in_place)();
+    }
+    task.token.set(Token::Empty);
+}
+
+/// A timer that wakes a coroutine, taken back on every way out of the wait.
+struct Alarm<'a> {
+    home: &'a Home,
+    key: TimerKey,
+}
+
+impl<'a> Alarm<'a> {
+    fn set(home: &'a Home, task: TaskPtr, deadline: Instant) -> Self {
+        let key = home.timers.borrow_mut().insert(deadline, Target::Wake(task));
+        Alarm { home, key }
+    }
+
+    fn take_back(self) -> Wake {
+        let pending = self.home.timers.borrow_mut().cancel(self.key).is_some();
+        std::mem::forget(self);
+        if pending { Wake::Unparked } else { Wake::TimedOut }
+    }
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        self.home.timers.borrow_mut().cancel(self.key);
+    }
+}
+
+// ---- Who is to be woken ------------------------------------------------------------------------------
+
+/// The right to wake one coroutine or thread, from anywhere; a std [`Waker`] at heart.
+#[derive(Clone)]
+pub(crate) struct Unparker(Waker);
+
+/// An unparker of whoever calls. Cost: one atomic increment.
+pub(crate) fn unparker() -> Unparker {
+    Unparker(match home::current() {
+        Some((_, task)) => waker_of(TaskRef::new(task)),
+        None => this_thread(|thread| Waker::from(thread.parker.clone())),
+    })
+}
+
+impl Unparker {
+    /// Wakes it, or lets its next park return at once.
+    pub(crate) fn unpark(&self) {
+        self.0.wake_by_ref();
+    }
+
+    /// The same as a std waker.
+    pub(crate) fn into_waker(self) -> Waker {
+        self.0
+    }
+}
+
+/// Wakes a coroutine from any thread.
+pub(crate) fn wake(task: &TaskRef) {
+    tell(task, Message::Wake);
+}
+
+/// Tells the home worker of `task`, directly if that is this thread's. Nothing happens to a coroutine that
+/// has finished, or, as it has no home yet, to one that has not started.
+pub(crate) fn tell(task: &TaskRef, message: fn(TaskRef) -> Message) {
+    let Some(mailbox) = task.get().home() else { return };
+    match home::here() {
+        Some(home) if std::ptr::eq(home.mailbox, mailbox) => home.obey(message(task.clone())),
+        _ if task.get().is_finished() => {}
+        _ => mailbox.send(message(task.clone())),
+    }
+}
+
+fn waker_of(task: TaskRef) -> Waker {
+    // SAFETY: the functions of the table keep the contract of `RawWaker`: the data pointer is a counted
+    // reference to the task, which `clone` adds to and `drop` gives back; all are thread-safe.
+    unsafe { Waker::from_raw(RawWaker::new(task.into_raw(), &WAKER)) }
+}
+
+static WAKER: RawWakerVTable = RawWakerVTable::new(
+    |raw| {
+        let task = borrowed(raw);
+        RawWaker::new((*task).clone().into_raw(), &WAKER)
+    },
+    |raw| {
+        // SAFETY: `wake` consumes the waker's reference.
+        wake(&unsafe { TaskRef::from_raw(raw) });
+    },
+    |raw| wake(&borrowed(raw)),
+    |raw| {
+        // SAFETY: `drop` consumes the waker's reference.
+        drop(unsafe { TaskRef::from_raw(raw) });
+    },
+);
+
+/// The reference behind a waker that stays the waker's.
+fn borrowed(raw: *const ()) -> std::mem::ManuallyDrop<TaskRef> {
+    // SAFETY: the waker holds the reference while its functions are called; it is not dropped here.
+    std::mem::ManuallyDrop::new(unsafe { TaskRef::from_raw(raw) })
+}
+
+// ---- Plain threads -------------------------------------------------------------------------------------
+
+/// What a plain thread has of a coroutine: a place to park, and deadlines.
+struct ThisThread {
+    parker: Arc<ThreadParker>,
+    interrupts: Interrupts,
+}
+
+struct ThreadParker {
+    // Any thread; guarded by its lock.
+    notified: Mutex<bool>,
+    changed: Condvar,
+}
+
+thread_local! {
+    static THREAD: RefCell<Option<std::rc::Rc<ThisThread>>> = const { RefCell::new(None) };
+}
+
+/// Works on this thread's own; made at the first call. While the thread ends, on one for the occasion.
+fn this_thread<T>(f: impl FnOnce(&std::rc::Rc<ThisThread>) -> T) -> T {
+    let kept = THREAD.try_with(|kept| kept.borrow_mut().get_or_insert_with(ThisThread::new).clone());
+    f(&kept.unwrap_or_else(|_| ThisThread::new()))
+}
+
+impl ThisThread {
+    fn new() -> std::rc::Rc<Self> {
+        let parker = Arc::new(ThreadParker { notified: Mutex::new(false), changed: Condvar::new() });
+        std::rc::Rc::new(ThisThread { parker, interrupts: Interrupts::new() })
+    }
+}
+
+impl std::task::Wake for ThreadParker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        *lock(&self.notified) = true;
+        self.changed.notify_one();
+    }
+}
+
+/// Blocks the calling thread until unparked, until `deadline` or until a frame of `timeout` is due.
+fn park_thread(deadline: Option<Instant>) -> Wake {
+    this_thread(|thread| {
+        raise_on_thread(&thread.interrupts);
+        let until = earliest(deadline, thread.interrupts.next_deadline());
+        let mut notified = lock(&thread.parker.notified);
+        while !*notified {
+            let Some(until) = until else {
+                notified = thread.parker.changed.wait(notified).unwrap_or_else(|e| e.into_inner());
+                continue;
+            };
+            let left = until.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = thread.parker.changed.wait_timeout(notified, left);
+            notified = waited.unwrap_or_else(|e| e.into_inner()).0;
+        }
+        let was_notified = std::mem::replace(&mut *notified, false);
+        drop(notified);
+        let timed_out = !was_notified && deadline.is_some_and(|deadline| deadline <= clock::now());
+        if timed_out { Wake::TimedOut } else { Wake::Unparked }
+    })
+}
+
+/// The deadline that a wait of this plain thread must not outlast: that of an enclosing `timeout`.
+///
+/// # Panics
+/// Unwinds to that `timeout` if it has passed.
+pub(crate) fn thread_deadline(deadline: Option<Instant>) -> Option<Instant> {
+    this_thread(|thread| {
+        raise_on_thread(&thread.interrupts);
+        earliest(deadline, thread.interrupts.next_deadline())
+    })
+}
+
+fn raise_on_thread(interrupts: &Interrupts) {
+    if interrupts.depth() > 0 {
+        interrupts.expire_due(clock::now());
+        if let Some(cause @ Cause::Elapsed(_)) = interrupts.due() {
+            interrupts.raise(cause);
+        }
+    }
+}
+
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Works on what may be raised in the strand that runs: the coroutine's, or the plain thread's.
+pub(crate) fn with_interrupts<T>(f: impl FnOnce(&Interrupts) -> T) -> T {
+    match home::current() {
+        Some((_, task)) => f(&task.interrupts),
+        None => this_thread(|thread| f(&thread.interrupts)),
+    }
+}
+
+/// Takes a timer back that this worker's timers hold.
+pub(crate) fn cancel_timer(key: TimerKey) {
+    if let Some(home) = home::here() {
+        home.timers.borrow_mut().cancel(key);
+    }
+}

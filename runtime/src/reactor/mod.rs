@@ -1,0 +1,182 @@
+//! The reactor: turns what the kernel says about descriptors into wake-ups.
+//!
+//! One per worker. Only that worker polls it; a source may be waited for, signalled and dropped
+//! from anywhere.
+//!
+//! ```text
+//!  coroutine                     Source                        Reactor              kernel
+//!  read(2): EAGAIN ──spend──►  read side: dry
+//!  wait ───────────enlist──►   waiters: [unparker] ─register─► table: key ──ADD──► interest list
+//!  park                                                                                │ edge
+//!                              read side: edges + 1  ◄─signal─ table.get(key) ◄─poll───┘
+//!  read(2) again  ◄──unpark──  waiters: []
+//! ```
+//!
+//! - **One registration for a descriptor's life**, made at the first wait, with the reactor of the
+//!   worker that waits: edge-triggered, both directions, ended by the [`Source`]'s drop *before* the
+//!   descriptor closes. After the first wait a blocking read costs one read(2) and its share of an
+//!   epoll_wait(2); no epoll_ctl(2).
+//! - **An event finds its source by a key** with a generation, so a late one never reaches the next
+//!   owner of a number (`table`).
+//! - **Readiness is counted, not flagged**, so that none is lost between a call and the note that it
+//!   found nothing (`side`).
+//! - **Locks**: table, then source; both short, neither held while anyone is unparked.
+//!
+//! Neighbours: `sys::epoll` and `sys::eventfd` below; `worker` polls; `net` waits (its `socket`).
+
+#![forbid(unsafe_code)]
+
+mod side;
+mod source;
+mod table;
+#[cfg(test)]
+mod tests;
+mod waiters;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use crate::park::Unparker;
+use crate::seam::sync::{Arc, Mutex, lock};
+use crate::sys::epoll::{Batch, Epoll};
+use crate::sys::eventfd::EventFd;
+
+use source::Record;
+pub(crate) use source::{Enlisted, Interest, Refusal, Source};
+use table::{Key, Table};
+
+/// Events taken from the kernel at a time; more wait for the next poll.
+const BATCH: usize = 512;
+
+/// The bell's token: the one that no key makes.
+const BELL: u64 = u64::MAX;
+
+/// One epoll instance, who is registered with it, and the bell that ends its sleep.
+pub(crate) struct Reactor {
+    epoll: Epoll,
+    // Any thread.
+    bell: EventFd,
+    table: Mutex<Table<Arc<Record>>>,
+    // Home worker only; locked for the length of a poll, for which nobody else asks.
+    turn: Mutex<Turn>,
+}
+
+/// What one poll works with, kept for the next.
+struct Turn {
+    batch: Batch,
+    wakes: Vec<Unparker>,
+}
+
+impl Reactor {
+    /// Makes a reactor with nothing registered.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`: it takes two descriptors; `ENOMEM`. Nothing is left behind then.
+    pub(crate) fn new() -> io::Result<Arc<Self>> {
+        let (epoll, bell) = (Epoll::new()?, EventFd::new()?);
+        epoll.add(bell.as_fd(), BELL)?;
+        Ok(Arc::new(Self {
+            epoll,
+            bell,
+            table: Mutex::new(Table::new()),
+            turn: Mutex::new(Turn {
+                batch: Batch::new(BATCH),
+                wakes: Vec::new(),
+            }),
+        }))
+    }
+
+    /// Waits for events, at most `timeout` (`None`: until one comes or the bell rings), and unparks
+    /// whoever waits for them. Returns how many it unparked.
+    ///
+    /// Called by the home worker. After a signal it returns `Ok(0)` early, so the caller reads the
+    /// clock and computes the timeout anew. Cost: one system call.
+    ///
+    /// # Errors
+    /// Those of epoll_wait(2) but `EINTR`: none is expected of a valid epoll descriptor.
+    pub(crate) fn poll(&self, timeout: Option<Duration>) -> io::Result<usize> {
+        let mut turn = lock(&self.turn);
+        let Turn { batch, wakes } = &mut *turn;
+        match self.epoll.wait(batch, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
+            told => told?,
+        }
+        self.dispatch(batch, wakes);
+        let made = wakes.len();
+        wakes.drain(..).for_each(|unparker| unparker.unpark());
+        Ok(made)
+    }
+
+    /// Counts the edges of `batch` and collects whom they wake.
+    ///
+    /// The whole batch is dispatched before anyone it wakes can run. A source that another thread
+    /// deregistered since the kernel filled the batch is not found any more.
+    fn dispatch(&self, batch: &Batch, wakes: &mut Vec<Unparker>) {
+        let table = lock(&self.table);
+        for (token, events) in batch.iter() {
+            if let Some(record) = table.get(Key::from_token(token)) {
+                record.signal(events, wakes);
+            }
+        }
+    }
+
+    /// Ends the poll under way, or else the next one, at once. From any thread.
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
+    }
+
+    /// How many descriptors are registered, the bell not counted.
+    pub(crate) fn registrations(&self) -> usize {
+        lock(&self.table).len()
+    }
+
+    /// Ends the reactor's work: whatever is still registered becomes homeless, and whoever waits for
+    /// it registers anew with the reactor of the worker it runs on.
+    ///
+    /// The worker calls it when it ends, so that a socket carried out of one runtime works in the
+    /// next, and no cycle keeps the reactor alive.
+    pub(crate) fn close(&self) {
+        let left = lock(&self.table).drain();
+        let mut wakes = Vec::new();
+        for record in left {
+            if let Some(home) = record.evict(&mut wakes) {
+                // A duplicate of the descriptor would keep the registration otherwise. An error
+                // says that the kernel has forgotten it already.
+                let _ = self.epoll.remove(home.fd);
+            }
+        }
+        wakes.into_iter().for_each(|unparker| unparker.unpark());
+    }
+
+    /// Puts `record` into the table and `fd` into the kernel's interest list.
+    fn register(&self, fd: BorrowedFd<'_>, record: Arc<Record>) -> io::Result<Key> {
+        let key = lock(&self.table).insert(record);
+        if let Err(error) = self.epoll.add(fd, key.to_token()) {
+            lock(&self.table).remove(key);
+            return Err(error);
+        }
+        Ok(key)
+    }
+
+    /// Undoes [`register`](Reactor::register); the descriptor must still be open.
+    fn deregister(&self, fd: RawFd, key: Key) {
+        // The kernel first, so that no event is made for a key that is gone. An error says that it
+        // has forgotten the descriptor already (closed behind our back), which is what we want.
+        let _ = self.epoll.remove(fd);
+        lock(&self.table).remove(key);
+    }
+}
+
+impl AsFd for Reactor {
+    /// The epoll descriptor: readable when a poll would find something, for a host's own loop.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+impl AsRawFd for Reactor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}

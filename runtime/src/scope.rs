@@ -1,0 +1,286 @@
+//! Scopes: coroutines that may borrow from the frame that spawns them, because it waits for them.
+//!
+//! ```text
+//!   scope(|s| { s.spawn(a); s.spawn(b); c })      returns when a, b and c have ended
+//!                    │           │
+//!                    └─ panics   └─ is cancelled, unwinds; then the scope panics with what a threw
+//! ```
+//!
+//! The waiting is the scope's, not the handles': a handle may be forgotten, and still nothing outlives the
+//! frame. The scope first catches what its body throws, then waits, and raises last, so it never
+//! waits in the middle of an unwinding.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use crate::coroutine::{self, Builder, Cancelled, Id, JoinHandle, Result};
+use crate::park::{self, Unparker, WaitReason};
+use crate::seam::sync::atomic::{AtomicUsize, Ordering};
+use crate::seam::sync::{Arc, Mutex, lock};
+use crate::task::{Payload, TaskRef, drop_quietly};
+
+/// Where scoped coroutines are spawned; see [`scope`].
+pub struct Scope<'scope, 'env: 'scope> {
+    state: Arc<State>,
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+/// What the children share with the scope; counted, because the last child's end goes on for a moment after
+/// the scope has seen it.
+struct State {
+    running: AtomicUsize,
+    parent: Unparker,
+    // Any thread; guarded by their locks.
+    children: Mutex<Children>,
+    /// What the first child threw whose handle nobody joins.
+    thrown: Mutex<Option<Payload>>,
+}
+
+struct Children {
+    /// Those that have not ended, at their places.
+    alive: Vec<Option<TaskRef>>,
+    free: Vec<usize>,
+    /// Whoever comes now is cancelled at once.
+    cancelled: bool,
+}
+
+/// Owner of a scoped coroutine's result. Dropping or forgetting it does not detach the coroutine from its scope.
+pub struct ScopedJoinHandle<'scope, T> {
+    handle: JoinHandle<()>,
+    slot: Arc<Slot<T>>,
+    state: Arc<State>,
+    scope: PhantomData<&'scope mut &'scope ()>,
+}
+
+/// Where a child leaves its result.
+struct Slot<T>(Mutex<Option<Result<T>>>);
+
+/// Runs `f`, which may spawn coroutines that borrow from outside; returns when all of them have ended.
+///
+/// If `f` or a child panics, the other children are cancelled and waited for; then the panic goes on here, unless
+/// somebody has joined the child that panicked, and so dealt with it. If the calling coroutine is cancelled,
+/// so are the children.
+///
+/// # Panics
+/// With what `f` or a child panicked with; outside a coroutine, when the first child is spawned.
+///
+/// ```
+/// runtime::run(|| {
+///     let words = ["one", "two", "three"];
+///     let mut lengths = [0; 3];
+///     runtime::scope(|s| {
+///         for (word, length) in words.iter().zip(&mut lengths) {
+///             s.spawn(move || *length = word.len());
+///         }
+///     });
+///     assert_eq!(lengths, [3, 3, 5]);
+/// });
+/// ```
+pub fn scope<'env, F, T>(f: F) -> T
+where
+    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+{
+    let state = Arc::new(State::new());
+    let scope = Scope { state, scope: PhantomData, env: PhantomData };
+    let outcome = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    if outcome.is_err() {
+        scope.state.cancel_children();
+    }
+    scope.state.wait();
+    let thrown = lock(&scope.state.thrown).take();
+    match (outcome, thrown) {
+        // What a child threw came first: the body has at most stumbled over its absence.
+        (_, Some(payload)) | (Err(payload), None) => resume_unwind(payload),
+        (Ok(value), None) => value,
+    }
+}
+
+impl<'scope> Scope<'scope, '_> {
+    /// Starts a coroutine in this scope; it may begin on any worker.
+    ///
+    /// # Panics
+    /// Outside a coroutine, and when no memory is left for another stack.
+    #[track_caller]
+    pub fn spawn<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        let slot = Arc::new(Slot(Mutex::new(None)));
+        let place = self.state.enter();
+        let end = End { state: self.state.clone(), place };
+        let child = Child { f, slot: slot.clone(), end };
+        // SAFETY: `scope` does not return before `End` is dropped. By then the closure is gone, run or dropped, and
+        // the child has let go of the slot; so a result that is left is the handle's, which cannot leave `'scope`.
+        // What the record keeps is a `()`. `F` and `T` are `Send`.
+        let handle = unsafe { Builder::new().spawn_unchecked(move || child.run(), true) };
+        let handle = handle.unwrap_or_else(|error| panic!("cannot spawn a coroutine: {error}"));
+        self.state.know(place, handle.task_ref());
+        ScopedJoinHandle { handle, slot, state: self.state.clone(), scope: PhantomData }
+    }
+}
+
+/// A child's work. The fields are dropped in this order, also when it never runs: first all that may borrow, then
+/// the end is told.
+struct Child<F, T> {
+    f: F,
+    slot: Arc<Slot<T>>,
+    end: End,
+}
+
+impl<F: FnOnce() -> T, T> Child<F, T> {
+    fn run(self) {
+        let Child { f, slot, end } = self;
+        let outcome = catch_unwind(AssertUnwindSafe(f))
+            .map_err(|payload| park::with_interrupts(|interrupts| interrupts.caught(payload)));
+        if outcome.as_ref().is_err_and(|payload| !payload.is::<Cancelled>()) {
+            end.state.cancel_children();
+        }
+        *lock(&slot.0) = Some(outcome);
+        end.state.let_go(slot);
+        drop(end);
+    }
+}
+
+/// Tells the scope that a child has ended.
+struct End {
+    state: Arc<State>,
+    place: usize,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.state.leave(self.place);
+    }
+}
+
+impl State {
+    fn new() -> Self {
+        State {
+            running: AtomicUsize::new(0),
+            parent: park::unparker(),
+            children: Mutex::new(Children { alive: Vec::new(), free: Vec::new(), cancelled: false }),
+            thrown: Mutex::new(None),
+        }
+    }
+
+    /// Counts a child in; returns its place.
+    fn enter(&self) -> usize {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        let mut children = lock(&self.children);
+        children.free.pop().unwrap_or_else(|| {
+            children.alive.push(None);
+            children.alive.len() - 1
+        })
+    }
+
+    /// Notes who the child is, unless it has ended already.
+    fn know(&self, place: usize, child: TaskRef) {
+        let mut children = lock(&self.children);
+        if children.cancelled {
+            coroutine::cancel(&child);
+        }
+        if !child.get().is_finished() {
+            children.alive[place] = Some(child);
+        }
+    }
+
+    fn leave(&self, place: usize) {
+        let known = {
+            let mut children = lock(&self.children);
+            children.free.push(place);
+            children.alive[place].take()
+        };
+        drop(known);
+        // Release: what the child did is the parent's to see.
+        if self.running.fetch_sub(1, Ordering::Release) == 1 {
+            self.parent.unpark();
+        }
+    }
+
+    /// Cancels all children, and those to come.
+    fn cancel_children(&self) {
+        let mut children = lock(&self.children);
+        children.cancelled = true;
+        // A message each, and nothing of the user's: the lock may be held.
+        children.alive.iter().flatten().for_each(coroutine::cancel);
+    }
+
+    /// Gives up one of the two claims to a result; the last one disposes of it: a panic goes to the scope.
+    fn let_go<T>(&self, slot: Arc<Slot<T>>) {
+        let Some(slot) = Arc::into_inner(slot) else { return };
+        match slot.0.into_inner() {
+            Ok(Some(Err(payload))) if !payload.is::<Cancelled>() => {
+                let _later = lock(&self.thrown).get_or_insert(payload);
+            }
+            outcome => drop_quietly(outcome),
+        }
+    }
+
+    /// Waits until no child is left. If the parent is cancelled meanwhile, so are they.
+    fn wait(&self) {
+        let mut passed_on = false;
+        // Acquire: pairs with the Release in `leave`.
+        while self.running.load(Ordering::Acquire) > 0 {
+            let pending = park::with_interrupts(|interrupts| interrupts.is_pending());
+            if pending && !passed_on {
+                passed_on = true;
+                self.cancel_children();
+            }
+            coroutine::shield(|| park::park(WaitReason::Scope));
+        }
+    }
+}
+
+impl<T> ScopedJoinHandle<'_, T> {
+    /// Waits until the coroutine has finished, and returns its result.
+    ///
+    /// # Errors
+    /// What it panicked with, or [`Cancelled`].
+    pub fn join(self) -> Result<T> {
+        let ScopedJoinHandle { handle, slot, .. } = &self;
+        while !handle.is_finished() {
+            handle.wait_finished();
+        }
+        let outcome = lock(&slot.0).take();
+        outcome.unwrap_or_else(|| Err(Box::new(Cancelled)))
+    }
+
+    /// As [`JoinHandle::cancel`].
+    pub fn cancel(&self) {
+        self.handle.cancel();
+    }
+
+    /// As [`JoinHandle::is_finished`].
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    /// Its number.
+    pub fn id(&self) -> Id {
+        self.handle.id()
+    }
+}
+
+impl<T> Drop for ScopedJoinHandle<'_, T> {
+    fn drop(&mut self) {
+        // A panic that nobody has joined is the scope's. The place of the slot is taken by an empty one.
+        let empty = Arc::new(Slot(Mutex::new(None)));
+        self.state.let_go(std::mem::replace(&mut self.slot, empty));
+    }
+}
+
+impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopedJoinHandle").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let running = self.state.running.load(Ordering::Relaxed);
+        f.debug_struct("Scope").field("running", &running).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,36 @@
+//! Every synchronisation primitive that the crate takes from std, by one door.
+//!
+//! Built with `--cfg loom` or `--cfg shuttle`, the same names are the model checkers' doubles, and
+//! the checkers then drive the real code of [`park`](crate::park), [`injector`](crate::injector)
+//! and everything above through all interleavings they can find.
+#![forbid(unsafe_code)]
+
+#[cfg(loom)]
+pub(crate) use loom::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
+    thread,
+};
+
+#[cfg(shuttle)]
+pub(crate) use shuttle::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
+    thread,
+};
+
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
+    thread,
+};
+
+/// `thread_local!` and `Once` stay std's under a model checker too: they hold what belongs to the
+/// real thread (which worker runs on it), or install a handler into the real process.
+pub(crate) use std::{sync::Once, thread_local};
+
+use std::sync::PoisonError;
+
+/// Locks `mutex`; a panic while it was held has left nothing half done in this crate, so the
+/// poison is ignored.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,729 @@
+//! Tasks: one coroutine's record, from its spawn until the last who knows of it lets go.
+//!
+//! One allocation holds it all: a header of fixed shape, which the scheduler works with, and behind
+//! it the closure, later replaced by the result.
+//!
+//! ```text
+//!            spawn             started             finished            joined
+//!   body     closure           (on the stack)      result              -
+//!   context  -                 its stack           -                   -
+//!   refs     runtime + handle  runtime + handle    handle              freed
+//! ```
+//!
+//! **Who may touch what.** A started coroutine never changes thread, so most fields belong to its
+//! *home worker* and are plain cells. What others need is in `state`, an atomic word:
+//!
+//! | bits       | meaning                                                                      |
+//! |------------|------------------------------------------------------------------------------|
+//! | `FINISHED` | the result is in place (Release by the finisher, Acquire by the joiner)      |
+//! | `WAITER`   | a joiner that is not at home has left its unparker in `remote_joiner`        |
+//! | `CANCEL`   | cancellation was asked for                                                   |
+//! | `HANDLE`   | the `JoinHandle` is alive, so the result is its to take                      |
+//! | `REF` ...  | number of references: one of the runtime until finished, one of the handle,  |
+//! |            | one for each [`TaskRef`]                                                     |
+//!
+//! A spawn and a join on one worker need no atomic read-modify-write: see [`finish`](TaskPtr::finish).
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::any::Any;
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::io;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+use std::task::Waker;
+
+use crate::context::{Context, Suspender};
+use crate::id::Id;
+use crate::interrupts::{Cancelled, Interrupts};
+use crate::mailbox::Mailbox;
+use crate::run_queue::Position;
+use crate::stack::Label;
+use crate::seam::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
+
+/// What a panic carries, as in [`std::thread::Result`].
+pub(crate) type Payload = Box<dyn Any + Send + 'static>;
+
+const FINISHED: usize = 1;
+const WAITER: usize = 1 << 1;
+const CANCEL: usize = 1 << 2;
+const HANDLE: usize = 1 << 3;
+const REF: usize = 1 << 4;
+
+/// How a park and an unpark meet; see [`park`](crate::park).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Token {
+    /// Runnable or running, nobody has called.
+    Empty,
+    /// Suspended, in no queue.
+    Parked,
+    /// A wake-up came before the park.
+    Notified,
+    /// Finished: no wake-up means anything any more.
+    Finished,
+}
+
+/// What a parked coroutine waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum WaitReason {
+    /// Somebody's `unpark`.
+    Unpark,
+    /// The end of another coroutine.
+    Join,
+    /// The end of all children of a scope.
+    Scope,
+    /// A point in time.
+    Sleep,
+    /// Data, or the end of it, on a descriptor.
+    Readable,
+    /// Room for data on a descriptor.
+    Writable,
+    /// A connection to accept.
+    Accept,
+    /// A connection under way to be made.
+    Connect,
+    /// A closure on the pool of plain threads.
+    Blocking,
+}
+
+/// The header of a coroutine's record.
+#[repr(C)]
+pub(crate) struct Task {
+    // Home worker only; what a yield, a park and a wake touch comes first.
+    pub(crate) token: Cell<Token>,
+    pub(crate) wait_reason: Cell<WaitReason>,
+    /// `coroutine::unpark` was called and not yet consumed by `coroutine::park`.
+    pub(crate) unparked: Cell<bool>,
+    /// Nesting of panic hooks that run on it: nothing suspends inside one.
+    pub(crate) hooks: Cell<u8>,
+    suspender: Cell<Suspender>,
+    context: UnsafeCell<Option<Context>>,
+    pub(crate) interrupts: Interrupts,
+    /// Where it stands in a queue while it has not started.
+    pub(crate) position: Cell<Position>,
+    /// A coroutine of the same worker that is parked in `join` of this one.
+    local_joiner: Cell<Option<TaskPtr>>,
+    pub(crate) locals: RefCell<Locals>,
+
+    // Any thread.
+    state: AtomicUsize,
+    /// The home worker's mailbox; null until started, or spawned for one worker only.
+    home: AtomicPtr<Mailbox<Message>>,
+    /// Guarded by `WAITER`: the joiner's until the bit is set, then the finisher's.
+    remote_joiner: UnsafeCell<Option<Waker>>,
+
+    // Never changes.
+    vtable: &'static VTable,
+    pub(crate) label: Label,
+    id: Id,
+    pub(crate) stack_bytes: usize,
+    /// May start on another worker than the one that spawned it.
+    pub(crate) may_move: bool,
+}
+
+/// Values of `coroutine_local!`, by the address of their key, oldest first.
+pub(crate) type Locals = Vec<(*const (), Rc<dyn Any>)>;
+
+/// What other threads tell a worker about its coroutines.
+pub(crate) enum Message {
+    /// Wake it: what it waits for may have come.
+    Wake(TaskRef),
+    /// The same, and it is `coroutine::park` that it shall return from.
+    Unpark(TaskRef),
+    /// Cancellation was asked for; the `CANCEL` bit is set already.
+    Cancel(TaskRef),
+}
+
+/// What depends on the types of closure and result.
+struct VTable {
+    /// Runs the closure, or drops it if cancelled, and stores the result. Never unwinds.
+    run: unsafe fn(TaskPtr),
+    /// Moves the result to `out`, a `*mut Option<Result<T, Payload>>`.
+    take: unsafe fn(TaskPtr, out: *mut ()),
+    /// Replaces the result by another: a failure to run.
+    fail: unsafe fn(TaskPtr, Payload),
+    /// Drops a result that nobody will take; true if it was a panic. Never unwinds.
+    dispose: unsafe fn(TaskPtr) -> Option<Payload>,
+    /// Drops what is left and frees the record.
+    free: unsafe fn(TaskPtr),
+}
+
+enum Body<F, T> {
+    Fresh(F),
+    Running,
+    Finished(Result<T, Payload>),
+}
+
+#[repr(C)]
+struct Record<F, T> {
+    task: Task,
+    body: UnsafeCell<Body<F, T>>,
+}
+
+/// A task known to be alive: whoever holds one of these is cleared before the runtime's reference goes.
+///
+/// Held by: the run queue and the injectors (a task in there has not finished), the worker (the one that
+/// runs), timers and wait nodes (removed before their coroutine returns from the wait), and the
+/// references that are counted, `JoinHandle` and [`TaskRef`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TaskPtr(NonNull<Task>);
+
+impl Deref for TaskPtr {
+    type Target = Task;
+
+    #[inline(always)]
+    fn deref(&self) -> &Task {
+        // SAFETY: alive, see the type. Only shared references to a `Task` are ever made; what changes in
+        // it is in cells of its home worker, or atomic.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+/// How a coroutine is to be spawned.
+pub(crate) struct Birth {
+    pub(crate) id: Id,
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) spawned_at: &'static Location<'static>,
+    pub(crate) stack_bytes: usize,
+    pub(crate) may_move: bool,
+}
+
+impl TaskPtr {
+    /// Makes the record of a coroutine that will run `body`, with two references: the runtime's, and
+    /// the handle's.
+    ///
+    /// # Errors
+    /// `OutOfMemory`; `body` is dropped then.
+    ///
+    /// # Safety
+    /// `body`, and the result until it is taken, stay valid until the coroutine has finished; if
+    /// `birth.may_move`, both may be sent to another thread.
+    #[inline]
+    pub(crate) unsafe fn new<F, T>(birth: Birth, body: F) -> io::Result<Self>
+    where
+        F: FnOnce() -> T,
+    {
+        let layout = Layout::new::<Record<F, T>>();
+        // SAFETY: a record has a header, so its size is not zero.
+        let Some(record) = NonNull::new(unsafe { alloc(layout) }) else {
+            return Err(out_of_memory(layout.size()));
+        };
+        let record = record.cast::<Record<F, T>>();
+        let task = Task {
+            token: Cell::new(Token::Empty),
+            wait_reason: Cell::new(WaitReason::Unpark),
+            unparked: Cell::new(false),
+            hooks: Cell::new(0),
+            suspender: Cell::new(Suspender::NONE),
+            context: UnsafeCell::new(None),
+            interrupts: Interrupts::new(),
+            position: Cell::new(0),
+            local_joiner: Cell::new(None),
+            locals: RefCell::new(Vec::new()),
+            state: AtomicUsize::new(HANDLE | 2 * REF),
+            home: AtomicPtr::new(ptr::null_mut()),
+            remote_joiner: UnsafeCell::new(None),
+            vtable: const { &VTable::of::<F, T>() },
+            label: Label { name: birth.name, id: birth.id.get(), spawned_at: birth.spawned_at },
+            id: birth.id,
+            stack_bytes: birth.stack_bytes,
+            may_move: birth.may_move,
+        };
+        // SAFETY: freshly allocated with this layout, so writable, aligned and nobody else's.
+        unsafe { record.write(Record { task, body: UnsafeCell::new(Body::Fresh(body)) }) };
+        Ok(TaskPtr(record.cast()))
+    }
+
+    /// The coroutine's number.
+    pub(crate) fn label_id(self) -> Id {
+        self.id
+    }
+
+    /// Starts to fetch the record into the cache.
+    #[inline(always)]
+    pub(crate) fn prefetch(self) {
+        prefetch(self.0.as_ptr().cast_const());
+    }
+
+    /// Starts to fetch the top of its stack, where it will continue; the record should be in the cache.
+    #[inline(always)]
+    pub(crate) fn prefetch_stack(self) {
+        // SAFETY: home worker only.
+        if let Some(context) = unsafe { &*self.context.get() } {
+            context.prefetch();
+        }
+    }
+
+    /// Whether both are the same coroutine's home: the calling worker's own.
+    #[inline]
+    pub(crate) fn is_home(self, mailbox: &'static Mailbox<Message>) -> bool {
+        ptr::eq(self.home.load(Ordering::Relaxed), mailbox)
+    }
+}
+
+/// Asks the processor for a cache line that will be needed soon.
+#[inline(always)]
+pub(crate) fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint; it faults on no address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+#[cold]
+fn out_of_memory(bytes: usize) -> io::Error {
+    let text = format!("no memory for the record of a coroutine ({bytes} bytes)");
+    io::Error::new(io::ErrorKind::OutOfMemory, text)
+}
+
+// ---- On the home worker: start, run, finish ------------------------------------------------------
+
+impl TaskPtr {
+    /// Gives the coroutine its stack.
+    #[inline]
+    pub(crate) fn adopt(self, context: Context) {
+        // SAFETY: the task is in a context's label until `finish` takes the context out again.
+        unsafe { context.stack().set_label(&raw const self.label) };
+        context.tenant().set(self.0.as_ptr().cast_const().cast());
+        // SAFETY: home worker only, and no reference into the cell outlives a call.
+        unsafe { *self.context.get() = Some(context) };
+    }
+
+    /// Has a stack.
+    #[inline]
+    pub(crate) fn is_started(self) -> bool {
+        // SAFETY: home worker only, or not started and alone with the caller.
+        unsafe { (*self.context.get()).is_some() }
+    }
+
+    /// The stack it runs on.
+    #[inline(always)]
+    pub(crate) fn context(&self) -> &Context {
+        // SAFETY: home worker only; a started coroutine keeps its context until it finishes.
+        match unsafe { &*self.context.get() } {
+            Some(context) => context,
+            None => unreachable!("a coroutine that runs has a stack"),
+        }
+    }
+
+    /// Switches from this coroutine, which is running, to its worker.
+    #[inline(always)]
+    pub(crate) fn suspend(self) {
+        // SAFETY: called by `park` on the stack of the coroutine that runs, or on a generator's above it.
+        unsafe { self.suspender.get().suspend() }
+    }
+
+    /// Learns the suspender, which exists once the context has been resumed.
+    #[inline]
+    pub(crate) fn note_suspender(self) -> Suspender {
+        let suspender = self.context().suspender();
+        self.suspender.set(suspender);
+        suspender
+    }
+
+    /// The coroutine that runs on, or is suspended on, `context`.
+    ///
+    /// # Safety
+    /// `context` is one that this worker's tasks [adopt](Self::adopt) and [leave](Self::leave).
+    pub(crate) unsafe fn tenant_of(context: &Context) -> Option<TaskPtr> {
+        NonNull::new(context.tenant().get().cast_mut().cast()).map(TaskPtr)
+    }
+
+    /// Runs the body to its end. The result is then in place, but not yet announced.
+    #[inline]
+    pub(crate) fn run(self) {
+        // SAFETY: the worker calls it once, on the coroutine's own stack.
+        unsafe { (self.vtable.run)(self) }
+    }
+
+    /// Announces the result and lets go of the task. Returns the coroutine of this worker that waits in
+    /// `join` for it, which is to be woken.
+    ///
+    /// When such a local joiner holds the last other reference, nobody else can know of this task: the
+    /// joiner owns the handle, and only holders of references make more. Then plain stores do, and the
+    /// runtime's reference goes to the joiner. In all other cases one read-modify-write announces the
+    /// result and drops the reference.
+    #[inline]
+    pub(crate) fn finish(self) -> Option<TaskPtr> {
+        if let Some(joiner) = self.local_joiner.take() {
+            self.token.set(Token::Finished);
+            // Acquire: pairs with the Release of those who dropped their references.
+            if self.state.load(Ordering::Acquire) / REF == 2 {
+                self.state.store(FINISHED | HANDLE | 2 * REF, Ordering::Relaxed);
+            } else {
+                self.state.fetch_or(FINISHED, Ordering::AcqRel);
+            }
+            return Some(joiner);
+        }
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            if state & HANDLE == 0 {
+                // The result is nobody's: drop it here, on the coroutine, where a destructor may block.
+                self.dispose();
+            }
+            self.token.set(Token::Finished);
+            if state & WAITER != 0 {
+                self.finish_for_waiter();
+                return None;
+            }
+            let finished = (state | FINISHED) - REF;
+            // Release: the result is the joiner's to read. Acquire: as the last one, we free what others used.
+            match self.state.compare_exchange_weak(state, finished, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if finished < REF => {
+                    // SAFETY: that was the last reference.
+                    unsafe { (self.vtable.free)(self) };
+                    return None;
+                }
+                Ok(_) => return None,
+                Err(now) => state = now,
+            }
+            self.token.set(Token::Empty);
+        }
+    }
+
+    #[cold]
+    fn finish_for_waiter(self) {
+        // Release: the result. Acquire: the waker that the joiner left.
+        let state = self.state.fetch_or(FINISHED, Ordering::AcqRel);
+        let waker = if state & WAITER != 0 {
+            // SAFETY: with both bits set the slot is the finisher's alone.
+            unsafe { (*self.remote_joiner.get()).take() }
+        } else {
+            None
+        };
+        self.release(1);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Ends a coroutine that could not run, or that is given up, with an error for its joiner.
+    ///
+    /// # Safety
+    /// It does not run and never will; its body, if it has started, stays where it is.
+    pub(crate) unsafe fn fail(self, payload: Payload) -> Option<TaskPtr> {
+        // SAFETY: nobody reads the body before `finish` announces it.
+        unsafe { (self.vtable.fail)(self, payload) };
+        self.finish()
+    }
+
+    /// Takes the context of a coroutine that has finished, while still running on it.
+    #[inline]
+    pub(crate) fn leave(self) -> Context {
+        // SAFETY: home worker only.
+        let context = unsafe { (*self.context.get()).take() };
+        let context = context.expect("a coroutine that runs has a stack");
+        context.tenant().set(ptr::null());
+        context
+    }
+
+    /// Drops the result that nobody will take, and reports it if it is a panic.
+    #[cold]
+    fn dispose(self) {
+        // SAFETY: the result is in place, and the caller is its owner: no handle is left.
+        if let Some(payload) = unsafe { (self.vtable.dispose)(self) } {
+            let name = self.label.name.as_deref().unwrap_or("<unnamed>");
+            eprintln!(
+                "coroutine '{name}' (id {}), spawned at {}, panicked, and nobody joined it: {}",
+                self.label.id,
+                self.label.spawned_at,
+                text_of(&*payload),
+            );
+            drop_quietly(payload);
+        }
+    }
+}
+
+/// The text of a panic's payload, if it is one.
+pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "(a payload that is no text)",
+    }
+}
+
+/// Drops a value whose destructor may panic; what it throws is forgotten, lest that panics too.
+pub(crate) fn drop_quietly<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        std::mem::forget(payload);
+    }
+}
+
+// ---- Any thread: references, join, cancellation ---------------------------------------------------
+
+impl TaskPtr {
+    /// The result is in place.
+    #[inline]
+    pub(crate) fn is_finished(self) -> bool {
+        // Acquire: pairs with the Release in `finish`, so the result is ours to read.
+        self.state.load(Ordering::Acquire) & FINISHED != 0
+    }
+
+    /// Leaves `joiner`, which is parked or about to, to be woken when this task of the same worker finishes.
+    #[inline]
+    pub(crate) fn set_local_joiner(self, joiner: Option<TaskPtr>) {
+        self.local_joiner.set(joiner);
+    }
+
+    /// Leaves `waker` to be woken when this task finishes; false if it has.
+    ///
+    /// # Safety
+    /// The caller owns the handle, and leaves one waker at a time.
+    pub(crate) unsafe fn set_remote_joiner(self, waker: Waker) -> bool {
+        // SAFETY: `WAITER` is not set, so the slot is the handle owner's.
+        unsafe { *self.remote_joiner.get() = Some(waker) };
+        // Release: the waker is the finisher's to read. Acquire: if finished, the result is ours.
+        let state = self.state.fetch_or(WAITER, Ordering::AcqRel);
+        state & FINISHED == 0
+    }
+
+    /// Takes a waker back, unless the finisher has it already.
+    ///
+    /// # Safety
+    /// The caller owns the handle.
+    pub(crate) unsafe fn clear_remote_joiner(self) {
+        // Acquire: if finished in between, the finisher's use of the slot is over or it is its alone.
+        let state = self.state.fetch_and(!WAITER, Ordering::AcqRel);
+        if state & WAITER != 0 && state & FINISHED == 0 {
+            // SAFETY: the bit was ours to clear, so the finisher has not looked and will not.
+            unsafe { *self.remote_joiner.get() = None };
+        }
+    }
+
+    /// Takes the result out.
+    ///
+    /// # Safety
+    /// Finished; the caller owns the handle, whose type is `T`, and has not taken the result before.
+    #[inline]
+    pub(crate) unsafe fn take<T>(self) -> Result<T, Payload> {
+        let mut out: Option<Result<T, Payload>> = None;
+        // SAFETY: `out` is of the type that `take` writes.
+        unsafe { (self.vtable.take)(self, (&raw mut out).cast()) };
+        out.expect("a result is taken once")
+    }
+
+    /// Drops the handle's reference; `joined`: its result has been taken. `gift`: references that
+    /// the finisher has left to the joiner.
+    #[inline]
+    pub(crate) fn drop_handle(self, joined: bool, gift: usize) {
+        let mut state = self.state.load(Ordering::Acquire);
+        loop {
+            if state & FINISHED != 0 {
+                if !joined {
+                    self.dispose();
+                }
+                // `HANDLE` may stay set: with `FINISHED` nobody looks at it.
+                self.release(1 + gift);
+                return;
+            }
+            let detached = (state & !HANDLE) - REF;
+            // Release: nothing that we did with the task comes after this.
+            match self.state.compare_exchange_weak(state, detached, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// Drops the reference that the finisher has left to its local joiner.
+    pub(crate) fn return_gift(self) {
+        self.release(1);
+    }
+
+    /// Drops `count` references; frees the task with the last. Without an atomic read-modify-write
+    /// when no others are left.
+    #[inline]
+    fn release(self, count: usize) {
+        // Acquire: pairs with the Release of those who dropped theirs, before we free what they used.
+        let last = self.state.load(Ordering::Acquire) / REF == count
+            || self.state.fetch_sub(count * REF, Ordering::Release) / REF == count && {
+                fence(Ordering::Acquire);
+                true
+            };
+        if last {
+            // SAFETY: nobody refers to the task any more: only holders of a reference make others.
+            unsafe { (self.vtable.free)(self) };
+        }
+    }
+
+    /// Asks for cancellation; true if nobody had.
+    pub(crate) fn request_cancel(self) -> bool {
+        self.state.fetch_or(CANCEL, Ordering::Relaxed) & CANCEL == 0
+    }
+
+    /// Cancellation was asked for.
+    #[inline]
+    pub(crate) fn cancel_requested(self) -> bool {
+        self.state.load(Ordering::Relaxed) & CANCEL != 0
+    }
+
+    /// The mailbox of the home worker; none while it may start anywhere.
+    #[inline]
+    pub(crate) fn home(self) -> Option<&'static Mailbox<Message>> {
+        // SAFETY: null or from a `&'static`. Acquire: pairs with `set_home`, for the mailbox's contents.
+        unsafe { self.home.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Binds a task to the worker that has taken it to start it.
+    #[inline]
+    pub(crate) fn set_home(self, mailbox: &'static Mailbox<Message>) {
+        self.home.store(ptr::from_ref(mailbox).cast_mut(), Ordering::Release);
+    }
+}
+
+/// A counted reference: keeps the record alive, also after the coroutine has finished.
+pub(crate) struct TaskRef(TaskPtr);
+
+// SAFETY: through a `TaskRef` other threads reach only the fields that any thread may use; the cells are
+// touched after `is_home` has said that this is the home worker's thread. The result, whose type may not
+// be `Send`, is dropped with the handle or by the coroutine, never by a `TaskRef`: `free` finds none.
+unsafe impl Send for TaskRef {}
+// SAFETY: as above.
+unsafe impl Sync for TaskRef {}
+
+impl TaskRef {
+    pub(crate) fn new(task: TaskPtr) -> Self {
+        // Relaxed: the caller holds the task already, as in `Arc::clone`.
+        task.state.fetch_add(REF, Ordering::Relaxed);
+        TaskRef(task)
+    }
+
+    /// The task itself.
+    #[inline]
+    pub(crate) fn get(&self) -> TaskPtr {
+        self.0
+    }
+
+    /// The name that the coroutine was given.
+    pub(crate) fn name(&self) -> Option<&str> {
+        // SAFETY: the label never changes, and the record lives as long as this reference to it.
+        unsafe { self.0.0.as_ref() }.label.name.as_deref()
+    }
+
+    /// As a raw pointer for a `RawWaker`; the reference is the pointer's now.
+    pub(crate) fn into_raw(self) -> *const () {
+        std::mem::ManuallyDrop::new(self).0.0.as_ptr().cast()
+    }
+
+    /// # Safety
+    /// `raw` came from [`into_raw`](Self::into_raw), and its reference is taken back once.
+    pub(crate) unsafe fn from_raw(raw: *const ()) -> Self {
+        TaskRef(TaskPtr(NonNull::new(raw.cast_mut().cast()).expect("from a reference")))
+    }
+}
+
+impl Clone for TaskRef {
+    fn clone(&self) -> Self {
+        TaskRef::new(self.0)
+    }
+}
+
+impl Drop for TaskRef {
+    fn drop(&mut self) {
+        self.0.release(1);
+    }
+}
+
+// ---- What depends on the types --------------------------------------------------------------------
+
+impl VTable {
+    const fn of<F: FnOnce() -> T, T>() -> Self {
+        VTable {
+            run: run::<F, T>,
+            take: take::<F, T>,
+            fail: fail::<F, T>,
+            dispose: dispose::<F, T>,
+            free: free::<F, T>,
+        }
+    }
+}
+
+impl TaskPtr {
+    /// # Safety
+    /// The task was made with these types.
+    unsafe fn body<F, T>(self) -> *mut Body<F, T> {
+        let record = self.0.cast::<Record<F, T>>().as_ptr();
+        // SAFETY: a record begins with its task (`repr(C)`), and the pointer came from the record.
+        unsafe { (*record).body.get() }
+    }
+}
+
+unsafe fn run<F: FnOnce() -> T, T>(task: TaskPtr) {
+    // SAFETY: the vtable belongs to the types; the worker is alone with the body until it is announced.
+    let body = unsafe { task.body::<F, T>() };
+    // SAFETY: as above.
+    let Body::Fresh(closure) = (unsafe { ptr::replace(body, Body::Running) }) else {
+        unreachable!("a coroutine is run once")
+    };
+    let mut result = if task.cancel_requested() {
+        drop_quietly(closure);
+        Err(Box::new(Cancelled) as Payload)
+    } else {
+        catch_unwind(AssertUnwindSafe(closure)).map_err(|payload| task.interrupts.caught(payload))
+    };
+    if let Err(payload) = drop_locals(task) {
+        result = result.and(Err(payload));
+    }
+    // SAFETY: as above; the old value is `Running`, which needs no drop.
+    unsafe { ptr::write(body, Body::Finished(result)) };
+}
+
+/// Drops the coroutine's locals, youngest first; they may use the older ones, and block.
+#[inline]
+fn drop_locals(task: TaskPtr) -> Result<(), Payload> {
+    let mut outcome = Ok(());
+    if task.locals.borrow().is_empty() {
+        return outcome;
+    }
+    task.interrupts.shielded(|| {
+        loop {
+            let Some((_, value)) = task.locals.borrow_mut().pop() else { break };
+            outcome = std::mem::replace(&mut outcome, Ok(()))
+                .and(catch_unwind(AssertUnwindSafe(|| drop(value))));
+        }
+    });
+    outcome
+}
+
+unsafe fn take<F, T>(task: TaskPtr, out: *mut ()) {
+    // SAFETY: finished, so the body is the handle owner's; the types are the vtable's.
+    let body = unsafe { ptr::replace(task.body::<F, T>(), Body::Running) };
+    if let Body::Finished(result) = body {
+        // SAFETY: `out` is an `Option` of this very type, see `TaskPtr::take`.
+        unsafe { *out.cast::<Option<Result<T, Payload>>>() = Some(result) };
+    }
+}
+
+unsafe fn fail<F, T>(task: TaskPtr, payload: Payload) {
+    // SAFETY: the caller is alone with the body. One that never ran is dropped, one in use is `Running`.
+    let old = unsafe { ptr::replace(task.body::<F, T>(), Body::Finished(Err(payload))) };
+    drop_quietly(old);
+}
+
+unsafe fn dispose<F, T>(task: TaskPtr) -> Option<Payload> {
+    // SAFETY: the caller owns the result, see `TaskPtr::dispose`.
+    match unsafe { ptr::replace(task.body::<F, T>(), Body::Running) } {
+        Body::Finished(Err(payload)) if !payload.is::<Cancelled>() => Some(payload),
+        body => {
+            drop_quietly(body);
+            None
+        }
+    }
+}
+
+unsafe fn free<F, T>(task: TaskPtr) {
+    let record = task.0.cast::<Record<F, T>>().as_ptr();
+    // SAFETY: the last reference is gone. The closure ran or was dropped, the result was taken or disposed
+    // of, so the body holds nothing of the user's.
+    unsafe {
+        ptr::drop_in_place(record);
+        dealloc(record.cast(), Layout::new::<Record<F, T>>());
+    }
+}

@@ -1,0 +1,473 @@
+//! The worker: THE loop. It resumes coroutines, one turn each, and between rounds of turns it polls.
+//!
+//! ```text
+//!   round  ┌► take ──► resume ─┐   up to 64 turns, or until nobody can run
+//!          └───────────────────┘
+//!   poll   messages ► timers ► descriptors        without waiting if somebody can run,
+//!                                                 else asleep until the first of them, or the bell
+//! ```
+//!
+//! A turn is: take a coroutine from the queue, give it a stack if it has none, switch to it, and
+//! when it has switched back take the next. Whoever yields or is woken has put itself into the queue before.
+//!
+//! Coroutines that sleep for single milliseconds by the thousand would wake the thread for each of them. So
+//! wake-ups for timers keep a distance of [`TIMER_GRAIN`], and one wake-up serves all timers
+//! that have become due: a lone sleeper is exact, a crowd shares.
+
+use std::cell::Cell;
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::context::Context;
+use crate::home::{self, Home, Phase, Shared};
+use crate::reactor::Reactor;
+use crate::seam::clock;
+use crate::seam::sync::atomic::Ordering;
+use crate::seam::sync::{Arc, thread_local};
+use crate::stack::overflow::AltStack;
+use crate::sys;
+use crate::task::{Payload, TaskPtr, TaskRef};
+
+/// The least distance between two wake-ups for timers.
+const TIMER_GRAIN: Duration = Duration::from_micros(100);
+
+/// How long stacks lie idle before their memory goes back.
+const TRIM_PERIOD: Duration = Duration::from_secs(1);
+
+/// Looks for work elsewhere before it sleeps, while others may be about to make some.
+const SPINS: u32 = 64;
+
+/// One worker. It stays on the thread that it [enters](Worker::enter) while coroutines of its are alive.
+pub(crate) struct Worker {
+    pub(crate) home: Home,
+    pub(crate) reactor: Arc<Reactor>,
+    last_timers: Cell<Option<Instant>>,
+    next_trim: Cell<Option<Instant>>,
+}
+
+thread_local! {
+    /// The worker that runs on this thread; null on a plain thread.
+    static WORKER: Cell<*const Worker> = const { Cell::new(std::ptr::null()) };
+}
+
+/// A worker on its thread, until dropped.
+pub(crate) struct Seated {
+    previous: *const Worker,
+    _home: home::Entered,
+    _alternate: AltStack,
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        WORKER.set(self.previous);
+    }
+}
+
+/// The reactor of this thread's worker; none on a plain thread.
+pub(crate) fn reactor() -> Option<Arc<Reactor>> {
+    current().map(|worker| worker.reactor.clone())
+}
+
+fn current<'a>() -> Option<&'a Worker> {
+    home::current()?;
+    // SAFETY: as for `home::here`: put there by `enter`, taken away before the worker goes.
+    unsafe { WORKER.get().as_ref() }
+}
+
+impl Worker {
+    /// Makes the worker with this number.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM`: no epoll instance.
+    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> io::Result<Self> {
+        let reactor = Reactor::new()?;
+        let bell = reactor.clone();
+        shared.seats[index].mailbox.hire(Box::new(move || bell.ring()));
+        Ok(Worker {
+            home: Home::new(index, shared, wait_in_place),
+            reactor,
+            last_timers: Cell::new(None),
+            next_trim: Cell::new(None),
+        })
+    }
+
+    /// Puts this worker on the calling thread.
+    ///
+    /// # Errors
+    /// No memory for the thread's alternate signal stack.
+    ///
+    /// # Safety
+    /// The worker outlives the guard, and stays where it is; it is on no other thread, and has no
+    /// coroutine that was started on another.
+    pub(crate) unsafe fn enter(&self) -> io::Result<Seated> {
+        let alternate = AltStack::ensure()?;
+        sys::process::watch_forks(attract_attention);
+        // SAFETY: the caller's promise.
+        let home = unsafe { self.home.enter() };
+        Ok(Seated { previous: WORKER.replace(self), _home: home, _alternate: alternate })
+    }
+
+    /// One round of turns. Returns how many were made.
+    #[inline]
+    pub(crate) fn round(&self) -> usize {
+        let home = &self.home;
+        home.renew_turns();
+        let mut turns = 0;
+        while home.use_turn() {
+            let Some(task) = home.take() else { break };
+            self.turn(task);
+            turns += 1;
+        }
+        home.set_current(None);
+        turns
+    }
+
+    /// Resumes one coroutine until it suspends.
+    #[inline(always)]
+    fn turn(&self, task: TaskPtr) {
+        if !task.is_started() && !self.start(task) {
+            return;
+        }
+        self.home.set_current(Some(task));
+        // SAFETY: this worker is the only one that resumes its coroutines, one at a time, on one thread.
+        unsafe { task.context().resume() };
+    }
+
+    /// Gives a coroutine its stack; false if there is none to be had, which its joiner is told.
+    #[inline]
+    fn start(&self, task: TaskPtr) -> bool {
+        let home = &self.home;
+        if task.stack_bytes == 0 && let Some(context) = home.idle.borrow_mut().pop() {
+            home.begin(task, context);
+            return true;
+        }
+        self.start_on_new_stack(task)
+    }
+
+    #[cold]
+    fn start_on_new_stack(&self, task: TaskPtr) -> bool {
+        let home = &self.home;
+        let stack_bytes = if task.stack_bytes == 0 { home.shared.config.stacks.stack_bytes } else { task.stack_bytes };
+        let stack = home.stacks.borrow_mut().acquire(stack_bytes);
+        match stack {
+            Ok(stack) => {
+                let context = Context::new(stack, coroutine_main);
+                let mut contexts = home.contexts.borrow_mut();
+                context.index().set(contexts.len());
+                // SAFETY: the copy in the list is for looking, and `destroy` removes it first.
+                contexts.push(unsafe { context.alias() });
+                home.seat().stacks.store(contexts.len(), Ordering::Relaxed);
+                drop(contexts);
+                home.begin(task, context);
+                true
+            }
+            Err(error) => {
+                home.live.set(home.live.get() + 1);
+                // SAFETY: it has not started, and was taken out of the queue.
+                let joiner = unsafe { task.fail(Box::new(format!("a coroutine could not start: {error}")) as Payload) };
+                home.bury(joiner);
+                false
+            }
+        }
+    }
+
+    /// Frees a context that nobody runs on.
+    fn destroy(&self, context: Context) {
+        let home = &self.home;
+        let mut contexts = home.contexts.borrow_mut();
+        let index = context.index().get();
+        contexts.swap_remove(index);
+        if let Some(moved) = contexts.get(index) {
+            moved.index().set(index);
+        }
+        home.seat().stacks.store(contexts.len(), Ordering::Relaxed);
+        // SAFETY: idle, so suspended in `coroutine_main` between two coroutines, where nothing is held; the
+        // alias was just removed.
+        let stack = unsafe { context.into_stack() };
+        home.stacks.borrow_mut().release(stack);
+    }
+
+    /// Frees all idle contexts, and their memory.
+    pub(crate) fn destroy_idle(&self) {
+        let idle: Vec<Context> = self.home.idle.borrow_mut().take_coldest(usize::MAX).collect();
+        idle.into_iter().for_each(|context| self.destroy(context));
+        self.free_retired();
+        self.home.stacks.borrow_mut().trim();
+    }
+
+    #[inline]
+    fn free_retired(&self) {
+        while let Some(context) = { self.home.retired.borrow_mut().pop() } {
+            self.destroy(context);
+        }
+    }
+}
+
+/// What every context runs: one coroutine after the other, for as long as there are some that can start
+/// where the last one has ended; then it waits among the idle ones for the next.
+///
+/// Between coroutines it holds nothing that needs a drop, so its stack can be taken away there.
+fn coroutine_main() {
+    loop {
+        let (_, task) = home::current().expect("the worker resumes a context for a coroutine");
+        let suspender = task.note_suspender();
+        task.run();
+        if let Some((home, task)) = home::current() {
+            let is_usual = task.stack_bytes == 0;
+            let context = task.leave();
+            home.finish(task);
+            if is_usual {
+                if let Some(next) = home.take_startable() {
+                    home.begin(next, context);
+                    home.set_current(Some(next));
+                    continue;
+                }
+                home.retire(context);
+            } else {
+                home.retired.borrow_mut().push(context);
+                home.end_turns();
+            }
+        }
+        // SAFETY: this is the stack of that context, which is being resumed.
+        unsafe { suspender.suspend() };
+    }
+}
+
+// ---- Polling -------------------------------------------------------------------------------------------
+
+impl Worker {
+    /// Looks at messages, timers and descriptors. Sleeps until one of them, `until` at the latest, if
+    /// `may_sleep` and nobody can run.
+    pub(crate) fn poll(&self, may_sleep: bool, until: Option<Instant>) {
+        let home = &self.home;
+        self.free_retired();
+        self.obey_messages();
+        if home.shared.seats.len() == 1 {
+            self.take_injected();
+        }
+        self.fire_timers();
+        if !may_sleep || home.is_runnable() {
+            if self.reactor.registrations() > 0 {
+                self.poll_reactor(Some(Duration::ZERO));
+            }
+            return;
+        }
+        if !self.find_work() {
+            self.sleep(until);
+        }
+    }
+
+    /// All that plain threads have spawned.
+    fn take_injected(&self) {
+        while let Some(task) = self.home.take_from_others() {
+            self.home.enqueue_fresh(task);
+        }
+    }
+
+    /// Something to run from the others, after some looking around.
+    fn find_work(&self) -> bool {
+        let home = &self.home;
+        if home.shared.seats.len() == 1 {
+            return false;
+        }
+        for _ in 0..SPINS {
+            if let Some(task) = home.take_from_others() {
+                home.enqueue_fresh(task);
+                return true;
+            }
+            if !home.mailbox.is_empty() {
+                self.obey_messages();
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
+    fn obey_messages(&self) {
+        while let Some(message) = self.home.mailbox.take() {
+            self.home.obey(message);
+        }
+    }
+
+    fn fire_timers(&self) {
+        let home = &self.home;
+        if home.timers.borrow().len() == 0 {
+            return;
+        }
+        let now = clock::now();
+        let mut fired = false;
+        while let Some(target) = { home.timers.borrow_mut().pop_due(now) } {
+            home.fire(target);
+            fired = true;
+        }
+        if fired {
+            self.last_timers.set(Some(now));
+        }
+    }
+
+    /// When the worker must be awake again, at the latest.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let timer = self.home.timers.borrow().next_deadline()?;
+        let spaced = self.last_timers.get().and_then(|last| last.checked_add(TIMER_GRAIN));
+        Some(spaced.map_or(timer, |spaced| spaced.max(timer)))
+    }
+
+    /// Sleeps until a message, a descriptor, the next deadline or `until`.
+    fn sleep(&self, until: Option<Instant>) {
+        let home = &self.home;
+        let shared = &home.shared;
+        home.mailbox.fall_asleep();
+        shared.sleepers.fetch_add(1, Ordering::SeqCst);
+        // The last look: whoever has put something in place before this sees that we sleep, or we see it.
+        let something =
+            !home.mailbox.is_empty() || home.anything_to_take() || shared.phase() != home.phase.get();
+        let timeout = if something {
+            Some(Duration::ZERO)
+        } else {
+            let trim = self.trim_deadline();
+            let deadline = [self.next_deadline(), until, trim].into_iter().flatten().min();
+            deadline.map(|deadline| deadline.saturating_duration_since(clock::now()))
+        };
+        self.poll_reactor(timeout);
+        shared.sleepers.fetch_sub(1, Ordering::Relaxed);
+        home.mailbox.wake_up();
+    }
+
+    fn poll_reactor(&self, timeout: Option<Duration>) {
+        if let Err(error) = self.reactor.poll(timeout) {
+            panic!("epoll_wait failed: {error}: was the descriptor closed by someone else?");
+        }
+    }
+
+    /// Gives back the memory of stacks that nobody has needed for a while; when to look again, if ever.
+    fn trim_deadline(&self) -> Option<Instant> {
+        let home = &self.home;
+        let max = home.shared.config.idle_stacks_max;
+        let idle = home.idle.borrow().len();
+        let now = clock::now();
+        match self.next_trim.get() {
+            _ if idle == 0 => self.next_trim.set(None),
+            Some(due) if now < due => {}
+            due => {
+                let surplus = home.idle.borrow_mut().surplus();
+                let unneeded = if due.is_some() { surplus } else { idle.saturating_sub(max) };
+                let cold: Vec<Context> = home.idle.borrow_mut().take_coldest(unneeded).collect();
+                cold.into_iter().for_each(|context| self.destroy(context));
+                home.stacks.borrow_mut().trim();
+                self.next_trim.set(now.checked_add(TRIM_PERIOD));
+            }
+        }
+        self.next_trim.get()
+    }
+}
+
+/// Waits with the whole thread for messages, timers or descriptors, and resumes nobody.
+fn wait_in_place() {
+    if let Some(worker) = current() {
+        worker.obey_messages();
+        worker.fire_timers();
+        let deadline = worker.next_deadline();
+        worker.home.mailbox.fall_asleep();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
+        worker.poll_reactor(if worker.home.mailbox.is_empty() { left } else { Some(Duration::ZERO) });
+        worker.home.mailbox.wake_up();
+        worker.obey_messages();
+        worker.fire_timers();
+    }
+}
+
+/// Makes the coroutine that runs look up at its next suspension. Async-signal-safe.
+fn attract_attention() {
+    if let Some((_, task)) = home::current() {
+        task.interrupts.attract_attention();
+    }
+}
+
+// ---- Following the phases -------------------------------------------------------------------------------------------
+
+impl Worker {
+    /// The life of a worker thread.
+    pub(crate) fn work(&self) {
+        loop {
+            self.round();
+            match self.follow_phase() {
+                Phase::Stopping => return,
+                // Who ends the runtime sleeps until all is quiet.
+                Phase::Ending | Phase::Abandoning => self.home.shared.seats[0].mailbox.wake(),
+                Phase::Running => {}
+            }
+            self.poll(true, None);
+        }
+    }
+
+    /// Does what the runtime's phase demands, once.
+    pub(crate) fn follow_phase(&self) -> Phase {
+        let phase = self.home.shared.phase();
+        if phase != self.home.phase.replace(phase) {
+            match phase {
+                Phase::Ending => self.cancel_all(),
+                Phase::Abandoning => self.abandon_all(),
+                Phase::Running | Phase::Stopping => {}
+            }
+        }
+        phase
+    }
+
+    /// Cancels everyone who is alive here, now and whoever starts later.
+    fn cancel_all(&self) {
+        let home = &self.home;
+        for task in self.live_tasks() {
+            if task.request_cancel() {
+                task.interrupts.cancel();
+            }
+            home.wake(task);
+        }
+    }
+
+    /// The coroutines that have started and not finished.
+    fn live_tasks(&self) -> Vec<TaskPtr> {
+        let contexts = self.home.contexts.borrow();
+        // SAFETY: the list holds this worker's contexts.
+        contexts.iter().filter_map(|context| unsafe { TaskPtr::tenant_of(context) }).collect()
+    }
+
+    /// Gives up all coroutines that are left, saying so: their stacks stay where they are, for ever,
+    /// because something may still point there.
+    fn abandon_all(&self) {
+        for task in self.live_tasks() {
+            let name = task.label.name.as_deref().unwrap_or("<unnamed>");
+            eprintln!(
+                "coroutine '{name}' (id {}), spawned at {}, did not end within the grace period after it was \
+                 cancelled: its stack is leaked",
+                task.label.id, task.label.spawned_at
+            );
+            self.abandon(task);
+        }
+        self.home.clear_queue();
+    }
+
+    fn abandon(&self, task: TaskPtr) {
+        std::mem::forget(TaskRef::new(task));
+        let context = task.leave();
+        let index = context.index().get();
+        let mut contexts = self.home.contexts.borrow_mut();
+        contexts.swap_remove(index);
+        if let Some(moved) = contexts.get(index) {
+            moved.index().set(index);
+        }
+        drop(contexts);
+        std::mem::forget(context);
+        // SAFETY: it is suspended, out of the list, and nobody resumes it any more.
+        let joiner = unsafe { task.fail(Box::new("the runtime ended without it".to_string())) };
+        self.home.bury(joiner);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.destroy_idle();
+        self.reactor.close();
+        self.home.mailbox.retire();
+    }
+}
