@@ -15,11 +15,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 
+use crate::home;
 use crate::park::{self, Unparker, WaitReason};
 use crate::seam::sync::{Arc, Mutex, lock, thread};
-use crate::worker;
 
 /// How many jobs run at a time; more wait in the queue, first come first served.
 const THREADS_MAX: usize = 64;
@@ -27,16 +28,18 @@ const THREADS_MAX: usize = 64;
 /// Called once: with `Ok` to do its work, or with the error for which it never will.
 type Job = Box<dyn FnOnce(Result<(), &io::Error>) + Send>;
 
-/// What waits and how many threads serve it.
+/// The queue and the threads that serve it.
 struct Pool {
+    // Any thread; guarded by the lock.
+    state: Mutex<State>,
+}
+
+struct State {
     queue: VecDeque<Job>,
     threads: usize,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool {
-    queue: VecDeque::new(),
-    threads: 0,
-});
+static POOL: Pool = Pool::new();
 
 /// Runs `job` on a plain thread and returns what it returns; the coroutine is parked meanwhile. A
 /// plain thread, which may block, runs it itself.
@@ -52,7 +55,7 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    if worker::reactor().is_none() {
+    if home::current().is_none() {
         return Ok(job());
     }
     let answer = Arc::new(Answer {
@@ -60,7 +63,7 @@ where
         waiter: park::unparker(),
     });
     let theirs = Arc::clone(&answer);
-    submit(Box::new(move |started| {
+    POOL.submit(Box::new(move |started| {
         theirs.give(match started {
             Ok(()) => Ok(panic::catch_unwind(AssertUnwindSafe(job))),
             Err(error) => Err(refusal(error)),
@@ -99,34 +102,67 @@ impl<T> Answer<T> {
     }
 }
 
-/// Queues `job` and sees to it that a thread will come to it.
-fn submit(job: Job) {
-    let mut pool = lock(&POOL);
-    pool.queue.push_back(job);
-    if pool.threads == THREADS_MAX {
-        return;
+impl Pool {
+    const fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                threads: 0,
+            }),
+        }
     }
-    // Counted before it starts, so that a burst does not start more than the bound.
-    pool.threads += 1;
-    drop(pool);
-    let thread = thread::Builder::new().name("runtime-blocking".into());
-    if let Err(error) = thread.spawn(serve) {
-        degrade(&error);
-    }
-}
 
-/// A thread could not be started: those that run will do the work. If there are none, nobody will
-/// come to whatever is queued, ours or another's.
-#[cold]
-fn degrade(error: &io::Error) {
-    let mut pool = lock(&POOL);
-    pool.threads -= 1;
-    if pool.threads > 0 {
-        return;
+    /// Queues `job` and sees to it that a thread will come to it.
+    fn submit(&'static self, job: Job) {
+        let mut state = lock(&self.state);
+        state.queue.push_back(job);
+        if state.threads == THREADS_MAX {
+            return;
+        }
+        // Counted before it starts, so that a burst does not start more than the bound.
+        state.threads += 1;
+        drop(state);
+        let thread = thread::Builder::new().name("runtime-blocking".into());
+        if let Err(error) = thread.spawn(|| self.serve()) {
+            self.degrade(&error);
+        }
     }
-    let refused = std::mem::take(&mut pool.queue);
-    drop(pool);
-    refused.into_iter().for_each(|job| job(Err(error)));
+
+    /// A thread could not be started: those that run will do the work. If there are none, nobody will
+    /// come to whatever is queued, this job or another's.
+    #[cold]
+    fn degrade(&self, error: &io::Error) {
+        let mut state = lock(&self.state);
+        state.threads -= 1;
+        if state.threads > 0 {
+            return;
+        }
+        let refused = mem::take(&mut state.queue);
+        drop(state);
+        refused.into_iter().for_each(|job| job(Err(error)));
+    }
+
+    /// What each thread does: jobs until there are none.
+    fn serve(&self) {
+        while let Some(job) = self.next() {
+            // A job catches its own panic; this one comes from a result that nobody waits for any more
+            // and that panics while it is dropped. Its payload may do the same, so it is leaked.
+            if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| job(Ok(())))) {
+                mem::forget(panic);
+            }
+        }
+    }
+
+    /// The next job; with `None` the calling thread is not counted any more.
+    fn next(&self) -> Option<Job> {
+        let mut state = lock(&self.state);
+        let job = state.queue.pop_front();
+        if job.is_none() {
+            // In the critical section that saw the queue empty: a job that comes now starts its own.
+            state.threads -= 1;
+        }
+        job
+    }
 }
 
 #[cold]
@@ -136,24 +172,89 @@ fn refusal(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what} ({limits}): {error}"))
 }
 
-/// What each thread does: jobs until there are none.
-fn serve() {
-    while let Some(job) = next() {
-        // A job catches its own panic; this one comes from a result that nobody waits for any more
-        // and that panics while it is dropped. Its payload may do the same, so it is leaked.
-        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| job(Ok(())))) {
-            std::mem::forget(panic);
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
 
-/// The next job; with `None` this thread is not counted any more.
-fn next() -> Option<Job> {
-    let mut pool = lock(&POOL);
-    let job = pool.queue.pop_front();
-    if job.is_none() {
-        // In the critical section that saw the queue empty: a job that comes now starts its own.
-        pool.threads -= 1;
+    use super::*;
+    use crate::seam::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_job_returns_its_value_and_meanwhile_others_run() {
+        let (ran, value) = crate::run(|| {
+            let (tell, told) = mpsc::channel();
+            let other = crate::spawn(move || tell.send(()).unwrap());
+            // The thread blocks until the coroutine beside us has run.
+            let value = offload(move || told.recv().map(|()| 42)).unwrap();
+            (other.join().is_ok(), value)
+        });
+        assert!(ran);
+        assert_eq!(value, Ok(42));
     }
-    job
+
+    #[test]
+    fn a_jobs_panic_goes_on_in_its_caller() {
+        let outcome = crate::run(|| crate::spawn(|| offload(|| panic!("from the job"))).join());
+        let payload = outcome.unwrap_err();
+        assert_eq!(payload.downcast_ref(), Some(&"from the job"));
+    }
+
+    #[test]
+    fn more_jobs_than_threads_all_run() {
+        static RUN: AtomicUsize = AtomicUsize::new(0);
+        crate::run(|| {
+            let jobs: Vec<_> = (0..3 * THREADS_MAX)
+                .map(|_| crate::spawn(|| offload(|| RUN.fetch_add(1, Ordering::Relaxed)).unwrap()))
+                .collect();
+            jobs.into_iter().for_each(|job| _ = job.join().unwrap());
+        });
+        assert_eq!(RUN.load(Ordering::Relaxed), 3 * THREADS_MAX);
+    }
+
+    #[test]
+    fn a_caller_cancelled_in_mid_job_lets_the_job_end_and_drops_its_result() {
+        struct Report(mpsc::Sender<()>);
+        impl Drop for Report {
+            fn drop(&mut self) {
+                let _ = self.0.send(());
+            }
+        }
+        let (dropped, is_dropped) = mpsc::channel();
+        let (begin, begun) = mpsc::channel();
+        crate::run(move || {
+            let caller = crate::spawn(move || {
+                offload(move || {
+                    begun.recv().unwrap();
+                    Report(dropped)
+                })
+                .map(|_| ())
+            });
+            crate::yield_now();
+            caller.cancel();
+            assert!(caller.join().is_err());
+            begin.send(()).unwrap();
+        });
+        is_dropped.recv().unwrap();
+    }
+
+    #[test]
+    fn ex2_without_a_thread_every_queued_job_is_refused_and_with_one_none() {
+        let pool = Pool::new();
+        let (tell, told) = mpsc::channel();
+        for _ in 0..2 {
+            let tell = tell.clone();
+            let job = Box::new(move |started: Result<(), &io::Error>| {
+                tell.send(started.is_ok()).unwrap();
+            });
+            lock(&pool.state).queue.push_back(job);
+        }
+        // Two were to be started; the first refusal still leaves hope in the second.
+        lock(&pool.state).threads = 2;
+        let again = io::Error::from(io::ErrorKind::WouldBlock);
+        pool.degrade(&again);
+        assert!(told.try_recv().is_err());
+        pool.degrade(&again);
+        assert_eq!((told.try_recv(), told.try_recv()), (Ok(false), Ok(false)));
+        assert!(refusal(&again).to_string().contains("RLIMIT_NPROC"));
+    }
 }

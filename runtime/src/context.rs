@@ -15,8 +15,8 @@
 //!
 //! ```text
 //!   limit                                                       base of the slot
-//!   | guard |  ...   frames of the coroutine | main | Header |
-//!                                                   ^ base that corosensei is given
+//!   | guard |  ...   frames of the coroutine | main | link | Header |
+//!                                                         ^ base that corosensei is given
 //! ```
 //!
 //! Neighbours: `stack` below gives the memory; `worker` resumes, `park` suspends, nobody else.
@@ -55,28 +55,39 @@ unsafe impl corosensei::stack::Stack for Bounds {
     }
 }
 
+/// What a switch needs lies in one cache line: corosensei's link to the resumer, which it keeps in the 16
+/// bytes below the base, and the first 48 bytes of this.
+///
+/// ```text
+///   ... frames | link | coroutine | yielder + attention | tenant | stack | index
+///              ^ 64 n        ^ base + 0 .. 40    ^ 48 .. 64 n + 64
+/// ```
+#[repr(C)]
 struct Header {
     coroutine: Coroutine<(), (), Infallible, Bounds>,
+    /// The address of the `Yielder`, set at the first resume, and the attention bit.
     yielder: Cell<*const Yielder>,
+
+    /// Whose turn it is on this stack, in the owner's terms; null between coroutines.
+    tenant: Cell<*const ()>,
     stack: Stack,
     /// Where the owner keeps this context in its list of all.
     index: Cell<usize>,
-    /// Whose turn it is on this stack, in the owner's terms; null between coroutines.
-    tenant: Cell<*const ()>,
 }
 
-/// Room for the header in whole cache lines.
-const HEADER_BYTES: usize = size_of::<Header>().next_multiple_of(64);
+/// What corosensei keeps right below the base.
+const LINK_BYTES: usize = 16;
+const LINE_BYTES: usize = 64;
 
-/// Owner of a context, suspended or running.
+/// Whoever runs here must look closer at its next suspension. A bit of the yielder's address, which is even.
+const ATTENTION: usize = 1;
+
+/// A context, suspended or running: one pointer, to be copied at will.
 ///
-/// Dropping it leaks the stack; [`into_stack`](Context::into_stack) is how it ends.
-#[derive(PartialEq, Eq)]
+/// It is there until its owner, the worker, takes its stack back by [`into_stack`](Context::into_stack),
+/// which it does with idle ones that nobody else knows of any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Context(NonNull<Header>);
-
-/// The end of a context that its coroutine suspends through.
-#[derive(Clone, Copy)]
-pub(crate) struct Suspender(*const Yielder);
 
 impl Context {
     /// Lays a context on `stack`; its first [`resume`](Context::resume) enters `main`, which never
@@ -86,25 +97,27 @@ impl Context {
     pub(crate) fn new(stack: Stack, main: fn()) -> Self {
         let top = corosensei::stack::Stack::base(&stack).get();
         let limit = corosensei::stack::Stack::limit(&stack);
-        let base = NonZeroUsize::new(top - HEADER_BYTES).expect("a stack is above address 0");
+        let line = (top - size_of::<Header>() - LINK_BYTES) & !(LINE_BYTES - 1);
+        let base = NonZeroUsize::new(line + LINK_BYTES).expect("a stack is above address 0");
         let header = NonNull::new(std::ptr::with_exposed_provenance_mut::<Header>(base.get()));
         let header = header.expect("a stack is above address 0");
         let coroutine = Coroutine::with_stack(Bounds { base, limit }, move |yielder: &Yielder, ()| {
             // SAFETY: the header was written before the first resume, and outlives the stack's use.
-            unsafe { &(*header.as_ptr()).yielder }.set(yielder);
+            let place = unsafe { &(*header.as_ptr()).yielder };
+            let bit = place.get().addr() & ATTENTION;
+            place.set(std::ptr::from_ref(yielder).map_addr(|address| address | bit));
             main();
             unreachable!("the main loop of a context never returns")
         });
-        // SAFETY: `header .. header + HEADER_BYTES` is the top of the slot that `stack` owns, which
-        // corosensei does not use because it was given `base`; it is aligned, since the slot's base is
-        // aligned to 16 and the size of a header a multiple of that.
+        // SAFETY: the header lies between the base that corosensei was given, 16 bytes into a cache line and so
+        // aligned for a header, and the base of the slot that `stack` owns.
         unsafe {
             header.write(Header {
                 coroutine,
                 yielder: Cell::new(std::ptr::null()),
+                tenant: Cell::new(std::ptr::null()),
                 stack,
                 index: Cell::new(usize::MAX),
-                tenant: Cell::new(std::ptr::null()),
             });
         }
         Context(header)
@@ -124,7 +137,7 @@ impl Context {
     /// Nobody else is inside `resume` of this context, and the calling thread is the one that
     /// resumed it first.
     #[inline(always)]
-    pub(crate) unsafe fn resume(&self) {
+    pub(crate) unsafe fn resume(self) {
         // SAFETY: the caller promises to be the only one in here, so the `&mut` is unique; see `header`.
         let coroutine = unsafe { &mut (*self.0.as_ptr()).coroutine };
         match coroutine.resume(()) {
@@ -133,27 +146,55 @@ impl Context {
         }
     }
 
-    /// The end to suspend through; valid once resumed.
-    #[inline]
-    pub(crate) fn suspender(&self) -> Suspender {
-        // SAFETY: a place in the header, not read here.
-        Suspender(self.field(|header| unsafe { &raw const (*header).yielder }).get())
-    }
-
-    /// A second name for the same context, for the list of all contexts.
+    /// Switches back to whoever resumed this context.
     ///
     /// # Safety
-    /// The copy is not resumed, and is gone before [`into_stack`](Context::into_stack).
-    pub(crate) unsafe fn alias(&self) -> Context {
-        Context(self.0)
+    /// Called on the stack of this context, or on one that was resumed from there (a generator's), while
+    /// the context is being resumed.
+    #[inline(always)]
+    pub(crate) unsafe fn suspend(self) {
+        let yielder = self.yielder().get().map_addr(|address| address & !ATTENTION);
+        // SAFETY: the caller runs on the context, so it has been resumed: its yielder is set, and lives
+        // at the top of that stack.
+        unsafe { (*yielder).suspend(()) }
     }
 
-    /// Starts to fetch the header, and the frames below it, into the cache.
     #[inline(always)]
-    pub(crate) fn prefetch(&self) {
-        let header = self.0.as_ptr().cast::<u8>();
-        crate::task::prefetch(header);
-        crate::task::prefetch(header.wrapping_sub(128));
+    fn yielder(&self) -> &Cell<*const Yielder> {
+        // SAFETY: a place in the header, not read here.
+        self.field(|header| unsafe { &raw const (*header).yielder })
+    }
+
+    /// Whether the one who runs here must look closer at its next suspension.
+    #[inline(always)]
+    pub(crate) fn attention(self) -> bool {
+        self.yielder().get().addr() & ATTENTION != 0
+    }
+
+    /// Says that it must, or need not any more.
+    pub(crate) fn set_attention(self, attention: bool) {
+        let bit = if attention { ATTENTION } else { 0 };
+        let yielder = self.yielder();
+        yielder.set(yielder.get().map_addr(|address| address & !ATTENTION | bit));
+    }
+
+    /// Starts to fetch what a switch to it needs first.
+    #[inline(always)]
+    pub(crate) fn prefetch(self) {
+        prefetch(self.0.as_ptr().cast());
+    }
+
+    /// As a number that is even, and back.
+    #[inline(always)]
+    pub(crate) fn into_raw(self) -> NonNull<u8> {
+        self.0.cast()
+    }
+
+    /// # Safety
+    /// `raw` came from [`into_raw`](Self::into_raw).
+    #[inline(always)]
+    pub(crate) unsafe fn from_raw(raw: NonNull<u8>) -> Self {
+        Context(raw.cast())
     }
 
     /// Where the owner's list of all contexts has this one.
@@ -189,20 +230,16 @@ impl Context {
     }
 }
 
-impl Suspender {
-    pub(crate) const NONE: Suspender = Suspender(std::ptr::null());
-
-    /// Switches back to whoever resumed the context.
-    ///
-    /// # Safety
-    /// Called on the stack of its context, or on one that was resumed from there (a generator's),
-    /// while the context is being resumed.
-    #[inline(always)]
-    pub(crate) unsafe fn suspend(self) {
-        // SAFETY: the caller runs on the context, so it has been resumed and its yielder is set and lives at
-        // the top of that stack.
-        unsafe { (*self.0).suspend(()) }
+/// Asks the processor for a cache line that will be needed soon.
+#[inline(always)]
+fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint; it faults on no address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 // ---- Generators: the same switch, with values -----------------------------------------------------------

@@ -20,7 +20,7 @@ use crate::home::{self, Home};
 use crate::park::{self, WaitReason, Wake};
 use crate::seam::clock;
 use crate::seam::sync::atomic::{Ordering, fence};
-use crate::task::{Birth, Message, Payload, TaskPtr, TaskRef};
+use crate::task::{Birth, Joiner, Message, Payload, TaskPtr, TaskRef};
 
 pub use crate::id::Id;
 pub use crate::interrupts::Cancelled;
@@ -160,7 +160,7 @@ impl Builder {
     where
         F: FnOnce() -> T,
     {
-        let Some((home, _)) = home::current() else { outside("spawn") };
+        let Some((home, _)) = home::strand() else { outside("spawn") };
         // SAFETY: the caller's promise.
         unsafe { self.spawn_on(home, f, may_move) }
     }
@@ -245,7 +245,9 @@ impl<T> JoinHandle<T> {
     ///
     /// # Errors
     /// What it panicked with, or [`Cancelled`].
-    #[inline]
+    // Inlined down to the switch, like all that suspends often: a `ret` that was called before the suspension, and
+    // returns after it, is mispredicted, and so is the next switch.
+    #[inline(always)]
     pub fn join(self) -> Result<T> {
         let gift = if self.task.is_finished() { 0 } else { self.wait() };
         let task = std::mem::ManuallyDrop::new(self).task;
@@ -256,13 +258,21 @@ impl<T> JoinHandle<T> {
     }
 
     /// Waits for the end; returns the number of references that the finisher has left to us.
-    #[inline]
+    #[inline(always)]
     fn wait(&self) -> usize {
-        if let Some((home, me)) = home::current()
-            && (home.run_next(self.task) || self.task.is_home(home.mailbox))
-        {
-            self.wait_at_home(me);
-            return 1;
+        let task = self.task;
+        if let Some((home, me)) = home::current() {
+            if home.claim(task) {
+                if home.run_child(task) && task.is_finished() {
+                    return 1;
+                }
+                self.wait_at_home(me);
+                return 1;
+            }
+            if task.is_home(home.mailbox) {
+                self.wait_at_home(me);
+                return 1;
+            }
         }
         self.wait_remotely();
         0
@@ -275,15 +285,15 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn wait_at_home(&self, me: TaskPtr) {
         struct Joining(TaskPtr);
         impl Drop for Joining {
             fn drop(&mut self) {
-                self.0.set_local_joiner(None);
+                self.0.set_joiner(Joiner::Nobody);
             }
         }
-        self.task.set_local_joiner(Some(me));
+        self.task.set_joiner(Joiner::Parked(me));
         let joining = Joining(self.task);
         while !self.task.is_finished() {
             park::park(WaitReason::Join);
@@ -336,7 +346,7 @@ impl<T> JoinHandle<T> {
 
     /// Its number.
     pub fn id(&self) -> Id {
-        self.task.label_id()
+        self.task.id()
     }
 
     /// A counted reference to the record.
@@ -379,14 +389,14 @@ pub struct Coroutine {
 /// Outside a coroutine.
 #[track_caller]
 pub fn current() -> Coroutine {
-    let Some((_, task)) = home::current() else { outside("coroutine::current") };
+    let Some((_, task)) = home::strand() else { outside("coroutine::current") };
     Coroutine { task: TaskRef::new(task) }
 }
 
 impl Coroutine {
     /// Its number.
     pub fn id(&self) -> Id {
-        self.task.get().label_id()
+        self.task.get().id()
     }
 
     /// The name it was given.
@@ -433,12 +443,21 @@ impl fmt::Debug for Coroutine {
 ///     assert_eq!(*order.borrow(), ["a1", "b1", "a2", "b2"]);
 /// });
 /// ```
-#[inline]
+#[inline(always)]
 #[track_caller]
 pub fn yield_now() {
-    match home::current() {
-        Some((home, task)) => park::yield_now(home, task),
-        None => outside("yield_now"),
+    match home::running() {
+        Some((home, context)) => park::yield_now(home, context),
+        None => yield_elsewhere(),
+    }
+}
+
+/// A yield in a panic hook does nothing.
+#[cold]
+#[track_caller]
+fn yield_elsewhere() {
+    if home::strand().is_none() {
+        outside("yield_now");
     }
 }
 
@@ -458,7 +477,7 @@ pub fn yield_now() {
 /// ```
 #[track_caller]
 pub fn park() {
-    let Some((_, task)) = home::current() else { outside("coroutine::park") };
+    let Some((_, task)) = home::strand() else { outside("coroutine::park") };
     while !task.unparked.replace(false) {
         park::park(WaitReason::Unpark);
     }
@@ -470,7 +489,7 @@ pub fn park() {
 /// As [`park`].
 #[track_caller]
 pub fn park_timeout(duration: Duration) {
-    let Some((_, task)) = home::current() else { outside("coroutine::park_timeout") };
+    let Some((_, task)) = home::strand() else { outside("coroutine::park_timeout") };
     let deadline = clock::after(duration);
     while !task.unparked.replace(false) {
         if park::park_until(WaitReason::Unpark, deadline) == Wake::TimedOut {

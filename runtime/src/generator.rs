@@ -94,7 +94,7 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
             .expect("a generator is made while its thread ends")
             .unwrap_or_else(|error| panic!("cannot make a generator: {error}"));
         let name = Some("generator".into());
-        let label = Box::new(Label { name, id: Id::take_one().get(), spawned_at: Location::caller() });
+        let label = Box::new(Label { name, id: Id::take_one(), spawned_at: Location::caller() });
         // SAFETY: the label is boxed, and stays until the generator's drop has released the stack.
         unsafe { stack.set_label(&raw const *label) };
         let raw = RawGenerator::new(stack, move |raw, first| body(&Yielder { raw, not_send: PhantomData }, first));
@@ -151,6 +151,7 @@ fn link_frames(frames: &mut Vec<Frame>) -> usize {
     if !frames.is_empty() {
         let watched: Vec<_> = frames.iter().filter(|frame| !frame.expired).map(|f| (f.id, f.deadline)).collect();
         park::with_interrupts(|interrupts| interrupts.link(std::mem::take(frames)));
+        park::attract_attention();
         watched.into_iter().for_each(|(id, deadline)| watch_frame(id, deadline));
     }
     depth
@@ -172,7 +173,7 @@ impl<In, Out, Ret> Drop for Generator<In, Out, Ret> {
         let Some(mut raw) = self.raw.take() else { return };
         if raw.is_suspended() && (is_thread_ending() || cfg!(panic = "abort")) {
             // Its frames may borrow thread-locals that are gone, or cannot be unwound: they stay as they are.
-            let label = std::mem::replace(&mut self.label, Box::new(Label { name: None, id: 0, spawned_at: Location::caller() }));
+            let label = std::mem::replace(&mut self.label, Box::new(Label { name: None, id: Id::take_one(), spawned_at: Location::caller() }));
             eprintln!("a generator made at {} is leaked: it was still suspended when its thread ended", label.spawned_at);
             std::mem::forget((raw, label));
             return;

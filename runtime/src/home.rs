@@ -5,16 +5,18 @@
 //! pointer and nobody else touches: plain cells, no atomic operation.
 //!
 //! ```text
-//!            spawn ──► queue (one worker) or injector (several) ─┐
-//!   yield, local wake ──► queue ─────────────────────────────────┤
-//!      join's hand-over ──► next ────────────────────────────────┴─► take ──► worker resumes it
-//!   other threads ──► mailbox ──► (worker) ──► queue
+//!              spawn ──► queue (one worker) or injector (several) ─┐
+//!   yield, local wake ──► queue, at its end ───────────────────────┤
+//!    join's hand-over ──► queue, at its front ─────────────────────┴─► take ──► worker resumes it
+//!       other threads ──► mailbox ──► (worker) ──► queue
 //! ```
 //!
 //! [`Shared`] is the other half: what the workers of one runtime reach of each other.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::io;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
 use std::time::Duration;
 
 use crate::context::Context;
@@ -26,7 +28,7 @@ use crate::run_queue::RunQueue;
 use crate::seam::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use crate::seam::sync::{Arc, thread_local};
 use crate::stack::{StackConfig, Stacks, pool::Pool};
-use crate::task::{Message, TaskPtr, Token};
+use crate::task::{Joiner, Message, TaskPtr, Token};
 use crate::timer::Timers;
 
 /// Turns between two looks at messages, timers and descriptors, however busy the run queue is.
@@ -75,29 +77,25 @@ pub(crate) enum Phase {
 /// One worker's own things. Its thread only.
 pub(crate) struct Home {
     // Every turn.
-    current: Cell<Option<TaskPtr>>,
-    next: Cell<Option<TaskPtr>>,
+    current: Cell<Option<Context>>,
     turns_left: Cell<u32>,
+    queue: UnsafeCell<RunQueue<Runnable>>,
+
+    // Every join of a child that has not started.
     handovers_left: Cell<u32>,
     several: bool,
-    queue: UnsafeCell<RunQueue<TaskPtr>>,
+    /// The coroutine whose panic hook runs: not current meanwhile, so that nothing suspends there.
+    in_hook: Cell<Option<Context>>,
 
     // Every spawn, start and end.
     pub(crate) ids: Ids,
-    /// Stacks that exist or can be had, less the coroutines that will want one.
-    spare_stacks: Cell<usize>,
+    counts: Arc<Counts>,
+    /// Up to this many may have been spawned before more stacks are looked for: each finds one when it starts.
+    spawned_max: Cell<u64>,
     pub(crate) idle: RefCell<Pool<Context>>,
-    pub(crate) live: Cell<usize>,
-    spawned: Cell<u64>,
-    finished: Cell<u64>,
-    /// Coroutines that others have spawned and this worker has taken.
-    taken: Cell<u64>,
 
     // Waits.
     pub(crate) timers: RefCell<Timers<Target>>,
-    /// Waits for messages, timers and descriptors with the thread, resuming nobody.
-    pub(crate) wait_in_place: fn(),
-
     // Seldom.
     pub(crate) stacks: RefCell<Stacks>,
     /// All contexts, idle or not.
@@ -129,13 +127,64 @@ pub(crate) struct Seat {
     pub(crate) mailbox: &'static Mailbox<Message>,
     /// Spawned by this worker, not started, free to be taken by any.
     pub(crate) fresh: Injector<Fresh>,
-    // Written by this worker alone, read by any.
-    pub(crate) spawned: AtomicU64,
-    pub(crate) finished: AtomicU64,
+    pub(crate) counts: Arc<Counts>,
+}
+
+/// What one worker has done so far.
+#[derive(Default)]
+pub(crate) struct Counts {
+    // Written by this worker alone, so without a read-modify-write; read by any.
+    spawned: AtomicU64,
+    finished: AtomicU64,
+    /// Spawned by others, and taken by this worker.
+    taken: AtomicU64,
     pub(crate) stacks: AtomicUsize,
     // Any worker.
-    /// Coroutines that others have taken from here.
+    /// Spawned by this worker, and taken by others.
     stolen: AtomicU64,
+}
+
+/// Adds one to a counter of which the caller is the only writer.
+#[inline(always)]
+fn count(counter: &AtomicU64) -> u64 {
+    let count = counter.load(Ordering::Relaxed) + 1;
+    // Release: who adds up the counts to learn that all is finished sees what came before.
+    counter.store(count, Ordering::Release);
+    count
+}
+
+/// An entry of the run queue: one that has started, by the context it goes on with, or one that has not, by
+/// its record. So a turn of one that has started touches its stack alone, not its record.
+///
+/// One pointer: records and contexts are aligned, which leaves the lowest bit to tell them apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Runnable(NonNull<u8>);
+
+const FRESH_BIT: usize = 1;
+
+impl Runnable {
+    #[inline(always)]
+    pub(crate) fn started(context: Context) -> Self {
+        Runnable(context.into_raw())
+    }
+
+    #[inline]
+    pub(crate) fn fresh(task: TaskPtr) -> Self {
+        Runnable(task.into_raw().map_addr(|address| address | FRESH_BIT))
+    }
+
+    /// Its context, or, if it has not started, its record.
+    #[inline(always)]
+    pub(crate) fn look(self) -> Result<Context, TaskPtr> {
+        if self.0.addr().get() & FRESH_BIT == 0 {
+            // SAFETY: without the bit it came from a context.
+            Ok(unsafe { Context::from_raw(self.0) })
+        } else {
+            // SAFETY: with the bit it came from a task, which is alive: it has not even started.
+            let clear = |address: NonZeroUsize| NonZeroUsize::new(address.get() & !FRESH_BIT);
+            Err(unsafe { TaskPtr::from_raw(self.0.map_addr(|address| clear(address).expect("not null"))) })
+        }
+    }
 }
 
 /// A coroutine that has not started and may do so on any worker.
@@ -161,11 +210,38 @@ pub(crate) fn here<'a>() -> Option<&'a Home> {
     unsafe { HOME.get().as_ref() }
 }
 
-/// The coroutine that runs on this thread, and its worker.
+/// The context that runs on this thread, and its worker.
 #[inline(always)]
-pub(crate) fn current<'a>() -> Option<(&'a Home, TaskPtr)> {
+pub(crate) fn running<'a>() -> Option<(&'a Home, Context)> {
     let home = here()?;
     Some((home, home.current.get()?))
+}
+
+/// The coroutine that runs on this thread, and its worker. None inside a panic hook: nothing can suspend
+/// there, so it counts as a plain thread.
+#[inline(always)]
+pub(crate) fn current<'a>() -> Option<(&'a Home, TaskPtr)> {
+    let (home, context) = running()?;
+    // SAFETY: the home's own contexts are current.
+    Some((home, unsafe { TaskPtr::tenant_of(context) }?))
+}
+
+/// The coroutine that runs on this thread, also inside a panic hook.
+pub(crate) fn strand<'a>() -> Option<(&'a Home, TaskPtr)> {
+    current().or_else(|| {
+        let home = here()?;
+        // SAFETY: the home's own context.
+        Some((home, unsafe { TaskPtr::tenant_of(home.in_hook.get()?) }?))
+    })
+}
+
+/// Runs a panic hook on the coroutine that panics, as on a plain thread.
+pub(crate) fn in_hook(hook: impl FnOnce()) {
+    let Some((home, context)) = running() else { return hook() };
+    home.in_hook.set(home.current.take());
+    hook(); // a panic in here ends the process
+    home.current.set(Some(context));
+    home.in_hook.set(None);
 }
 
 /// Keeps a worker on its thread; gives the place back to whoever had it before.
@@ -180,24 +256,20 @@ impl Drop for Entered {
 }
 
 impl Home {
-    pub(crate) fn new(index: usize, shared: Arc<Shared>, wait_in_place: fn()) -> Self {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
         let config = &shared.config;
         Home {
             current: Cell::new(None),
-            next: Cell::new(None),
             turns_left: Cell::new(TURNS_PER_POLL),
+            queue: UnsafeCell::new(RunQueue::new()),
             handovers_left: Cell::new(HANDOVERS_MAX),
             several: config.workers > 1,
-            queue: UnsafeCell::new(RunQueue::new()),
+            in_hook: Cell::new(None),
             ids: Ids::new(),
-            spare_stacks: Cell::new(0),
+            counts: shared.seats[index].counts.clone(),
+            spawned_max: Cell::new(0),
             idle: RefCell::new(Pool::new(usize::MAX)),
-            live: Cell::new(0),
-            spawned: Cell::new(0),
-            finished: Cell::new(0),
-            taken: Cell::new(0),
             timers: RefCell::new(Timers::new()),
-            wait_in_place,
             stacks: RefCell::new(Stacks::new(config.stacks)),
             contexts: RefCell::new(Vec::new()),
             retired: RefCell::new(Vec::new()),
@@ -218,24 +290,30 @@ impl Home {
 
     /// The run queue. Nothing that is called with it calls back, so one borrow never meets another.
     #[inline(always)]
-    fn queue<T>(&self, f: impl FnOnce(&mut RunQueue<TaskPtr>) -> T) -> T {
+    fn queue<T>(&self, f: impl FnOnce(&mut RunQueue<Runnable>) -> T) -> T {
         // SAFETY: this thread's only (`Home` is not `Sync`), and the closures in this file call nothing
         // but the queue's own methods, which know of no `Home`.
         f(unsafe { &mut *self.queue.get() })
     }
 
     #[inline(always)]
-    pub(crate) fn set_current(&self, task: Option<TaskPtr>) {
-        self.current.set(task);
+    pub(crate) fn set_current(&self, context: Option<Context>) {
+        self.current.set(context);
     }
 
     pub(crate) fn seat(&self) -> &Seat {
         &self.shared.seats[self.index]
     }
 
+    /// A stack stays as it is between two coroutines.
+    pub(crate) fn keeps_stacks(&self) -> bool {
+        let stacks = &self.shared.config.stacks;
+        !stacks.zero_on_release && !stacks.protect_idle
+    }
+
     /// Somebody can run at once.
     pub(crate) fn is_runnable(&self) -> bool {
-        self.next.get().is_some() || self.queue(|queue| !queue.is_empty()) || self.several && !self.seat().fresh.is_empty()
+        self.queue(|queue| !queue.is_empty()) || self.several && !self.seat().fresh.is_empty()
     }
 }
 
@@ -245,6 +323,10 @@ impl Home {
     /// Starts a new round of turns, until the next poll.
     pub(crate) fn renew_turns(&self) {
         self.turns_left.set(TURNS_PER_POLL);
+        if self.several && let Some(task) = self.take_fresh() {
+            // One in a round, so that those who have started, however many, do not keep the fresh from starting.
+            self.enqueue_fresh(task);
+        }
     }
 
     /// Ends the round: the worker polls before it resumes anyone.
@@ -265,60 +347,36 @@ impl Home {
 
     /// Makes a coroutine of this worker runnable, behind all others.
     #[inline(always)]
-    pub(crate) fn enqueue(&self, task: TaskPtr) {
-        self.queue(|queue| queue.push(task));
+    pub(crate) fn enqueue(&self, context: Context) {
+        self.queue(|queue| queue.push(Runnable::started(context)));
     }
 
-    /// Makes a coroutine of this worker the one that runs next.
+    /// Makes a coroutine of this worker the one that runs next; now and then the last one, lest it and
+    /// its like keep all others waiting.
     #[inline]
-    fn hand_over(&self, task: TaskPtr) {
-        if let Some(displaced) = self.next.replace(Some(task)) {
-            self.enqueue(displaced);
-        }
-    }
-
-    /// Takes the coroutine that runs next.
-    #[inline(always)]
-    pub(crate) fn take(&self) -> Option<TaskPtr> {
-        if let Some(task) = self.next.take() {
-            return Some(self.count_handover(task));
-        }
-        if self.several {
-            return self.take_of_several();
-        }
-        self.take_queued()
-    }
-
-    #[inline(always)]
-    fn take_queued(&self) -> Option<TaskPtr> {
-        self.queue(|queue| {
-            let task = queue.pop();
-            fetch_ahead(queue);
-            task
-        })
-    }
-
-    #[inline(always)]
-    fn count_handover(&self, task: TaskPtr) -> TaskPtr {
+    fn hand_over(&self, runnable: Runnable) {
         let left = self.handovers_left.get();
         if left == 0 {
-            return self.put_back_handover(task);
+            self.handovers_left.set(HANDOVERS_MAX);
+            let position = self.queue(|queue| queue.push(runnable));
+            if let Err(fresh) = runnable.look() {
+                fresh.position.set(position);
+            }
+        } else {
+            self.handovers_left.set(left - 1);
+            self.queue(|queue| queue.push_front(runnable));
         }
-        self.handovers_left.set(left - 1);
-        task
     }
 
-    #[cold]
-    fn put_back_handover(&self, task: TaskPtr) -> TaskPtr {
-        self.handovers_left.set(HANDOVERS_MAX);
-        self.enqueue(task);
-        self.take_queued().expect("one was just put in")
-    }
-
-    /// With several workers the fresh are apart from the started: each kind gets every other turn.
-    fn take_of_several(&self) -> Option<TaskPtr> {
-        let fresh_first = self.turns_left.get() % 2 == 0;
-        if fresh_first { self.take_fresh().or_else(|| self.take_queued()) } else { self.take_queued().or_else(|| self.take_fresh()) }
+    /// Takes who runs next.
+    #[inline(always)]
+    pub(crate) fn take(&self) -> Option<Runnable> {
+        let next = self.queue(|queue| {
+            let next = queue.pop();
+            fetch_ahead(queue);
+            next
+        });
+        if next.is_none() && self.several { self.take_fresh().map(Runnable::fresh) } else { next }
     }
 
     fn take_fresh(&self) -> Option<TaskPtr> {
@@ -340,67 +398,88 @@ impl Home {
         let task = shared.injector.pop(|fresh| self.bind(fresh)).or_else(|| {
             others.find_map(|seat| {
                 let stolen = seat.fresh.pop(|fresh| self.bind(fresh))?;
-                seat.stolen.fetch_add(1, Ordering::Relaxed);
+                seat.counts.stolen.fetch_add(1, Ordering::Relaxed);
                 Some(stolen)
             })
         })?;
-        // It counts against our stacks now. If there is none, it is told so when it starts.
-        self.taken.set(self.taken.get() + 1);
-        let _ = self.reserve_stack();
+        // It wants a stack of ours now; if there is none, it is told so when it starts.
+        count(&self.counts.taken);
+        self.spawned_max.set(0);
         Some(task.0)
     }
 
-    /// Takes the coroutine that runs next if it can start on the default stack that has just become free.
+    /// Takes who runs next, if that one can start on the default stack that has just become free.
     #[inline]
     pub(crate) fn take_startable(&self) -> Option<TaskPtr> {
-        if self.next.get().is_some() || self.turns_left.get() == 0 {
-            return None;
-        }
-        if self.several {
+        let left = self.turns_left.get();
+        if left == 0 {
             return None;
         }
         let task = self.queue(|queue| {
-            let task = queue.ahead(0)?;
-            if task.is_started() || task.stack_bytes != 0 { None } else { queue.pop() }
+            let task = queue.ahead(0)?.look().err()?;
+            if task.stack_bytes != 0 {
+                return None;
+            }
+            queue.pop();
+            Some(task)
         })?;
-        self.turns_left.set(self.turns_left.get() - 1);
+        self.turns_left.set(left - 1);
         Some(task)
     }
 
-    /// Lets a child that has not started run next, out of its turn; false if it has started, or is not here.
-    #[inline]
-    pub(crate) fn run_next(&self, child: TaskPtr) -> bool {
-        let claimed = if self.several && child.may_move {
-            let fresh = &self.seat().fresh;
-            let claimed = fresh.remove(child.position.get(), Fresh(child));
+    /// Takes a child that has not started out of its turn; false if it has started, or is not here.
+    #[inline(always)]
+    pub(crate) fn claim(&self, child: TaskPtr) -> bool {
+        if self.several && child.may_move {
+            let claimed = self.seat().fresh.remove(child.position.get(), Fresh(child));
             if claimed {
                 self.bind(Fresh(child));
             }
-            claimed
-        } else {
-            child.is_home(self.mailbox) && !child.is_started() && self.queue(|queue| queue.remove(child.position.get(), child))
-        };
-        if claimed {
-            self.hand_over(child);
+            return claimed;
         }
-        claimed
+        child.is_home(self.mailbox) && self.queue(|queue| queue.remove(child.position.get(), Runnable::fresh(child)))
+    }
+
+    /// Runs a child that the calling coroutine has claimed, right here, on a stack of its own, until it ends or suspends
+    /// for the first time: a call. From then on it is a coroutine like any other. False if it could not
+    /// be done here: it runs next then.
+    ///
+    /// Against parking the caller, and going to the worker for the child and again for the caller, this saves two
+    /// switches and two turns: half of a spawn and join.
+    #[inline(always)]
+    pub(crate) fn run_child(&self, child: TaskPtr) -> bool {
+        let idle = if child.stack_bytes == 0 && self.use_turn() { self.idle.borrow_mut().pop() } else { None };
+        let (Some(context), Some(caller)) = (idle, self.current.get()) else {
+            self.hand_over(Runnable::fresh(child));
+            return false;
+        };
+        child.set_joiner(Joiner::Resumer);
+        self.begin(child, context);
+        self.set_current(Some(context));
+        // SAFETY: it was idle, so nobody is inside, and it is this thread's. Whoever resumes it later is the worker.
+        unsafe { context.resume() };
+        self.set_current(Some(caller));
+        true
     }
 }
 
-/// Brings into the cache what the coroutines a few turns ahead will need: first the record, then, when
-/// that has arrived, the top of the stack that it names.
+/// From this many runnable on, they do not all stay in the second-level cache from turn to turn.
+const FETCH_MIN: usize = 256;
+
+/// Brings the context of a coroutine a few turns ahead into the cache, and with it the translation of its
+/// page, where the frames are that it will go on in.
 #[inline(always)]
-fn fetch_ahead(queue: &RunQueue<TaskPtr>) {
-    const RECORD: usize = 12;
-    const STACK: usize = 6;
-    if queue.span() <= RECORD {
-        return;
+fn fetch_ahead(queue: &RunQueue<Runnable>) {
+    if queue.span() > FETCH_MIN {
+        fetch_ahead_now(queue);
     }
-    if let Some(task) = queue.ahead(RECORD) {
-        task.prefetch();
-    }
-    if let Some(task) = queue.ahead(STACK) {
-        task.prefetch_stack();
+}
+
+#[inline]
+fn fetch_ahead_now(queue: &RunQueue<Runnable>) {
+    const AHEAD: usize = 8;
+    if let Some(Ok(context)) = queue.ahead(AHEAD).map(Runnable::look) {
+        context.prefetch();
     }
 }
 
@@ -413,7 +492,7 @@ impl Home {
         match task.token.get() {
             Token::Parked => {
                 task.token.set(Token::Empty);
-                self.enqueue(task);
+                self.enqueue(task.context());
             }
             Token::Empty => task.token.set(Token::Notified),
             Token::Notified | Token::Finished => {}
@@ -425,7 +504,7 @@ impl Home {
     fn wake_joiner(&self, joiner: TaskPtr) {
         if joiner.token.get() == Token::Parked {
             joiner.token.set(Token::Empty);
-            self.hand_over(joiner);
+            self.hand_over(Runnable::started(joiner.context()));
         } else {
             self.wake(joiner);
         }
@@ -442,7 +521,10 @@ impl Home {
         match message {
             Message::Wake(_) => {}
             Message::Unpark(_) => task.unparked.set(true),
-            Message::Cancel(_) => task.interrupts.cancel(),
+            Message::Cancel(_) => {
+                task.interrupts.cancel();
+                task.attract_attention();
+            }
         }
         self.wake(task);
     }
@@ -453,6 +535,7 @@ impl Home {
             Target::Wake(task) => self.wake(task),
             Target::Expire(task, frame) => {
                 if task.interrupts.expire(frame) {
+                    task.attract_attention();
                     self.wake(task);
                 }
             }
@@ -467,51 +550,42 @@ impl Home {
     ///
     /// # Errors
     /// Those of mmap(2): no address space or memory is left.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn reserve_stack(&self) -> io::Result<()> {
-        match self.spare_stacks.get() {
-            0 => self.reserve_more()?,
-            spare => self.spare_stacks.set(spare - 1),
-        }
-        Ok(())
+        if self.counts.spawned.load(Ordering::Relaxed) < self.spawned_max.get() { Ok(()) } else { self.reserve_more() }
     }
 
     #[cold]
     fn reserve_more(&self) -> io::Result<()> {
-        // Those who live or wait to start, as far as this worker knows, and this one.
-        let gone = self.finished.get() + self.seat().stolen.load(Ordering::Relaxed);
-        let promised = (self.spawned.get() + self.taken.get()).saturating_sub(gone) as usize + 1;
-        let stacks_bytes = self.shared.config.stacks.stack_bytes;
-        let have = self.stacks.borrow_mut().reserve(stacks_bytes, promised)?;
-        self.spare_stacks.set(have.saturating_sub(promised));
+        let counts = &*self.counts;
+        let spawned = counts.spawned.load(Ordering::Relaxed);
+        let came = spawned + counts.taken.load(Ordering::Relaxed);
+        let went = counts.finished.load(Ordering::Relaxed) + counts.stolen.load(Ordering::Relaxed);
+        // Those who live or wait to start, and the one to come. Whoever ends from now on makes room for more,
+        // which is found out the next time.
+        let wanted = came.saturating_sub(went) as usize + 1;
+        let have = self.stacks.borrow_mut().reserve(self.shared.config.stacks.stack_bytes, wanted)?;
+        self.spawned_max.set(spawned + 1 + (have - wanted) as u64);
         Ok(())
     }
 
     /// Takes a new coroutine in.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn admit(&self, task: TaskPtr) {
-        self.count(&self.spawned, 1, &self.seat().spawned);
+        count(&self.counts.spawned);
         if self.several && task.may_move {
             self.seat().fresh.push(Fresh(task), |position| task.position.set(position));
             self.shared.wake_one();
         } else {
             task.set_home(self.mailbox);
-            task.position.set(self.queue(|queue| queue.push(task)));
+            task.position.set(self.queue(|queue| queue.push(Runnable::fresh(task))));
         }
-    }
-
-    #[inline(always)]
-    fn count(&self, counter: &Cell<u64>, by: u64, shown: &AtomicU64) {
-        counter.set(counter.get() + by);
-        // Release: who adds up the counts to learn that all is finished sees what came before.
-        shown.store(counter.get(), Ordering::Release);
     }
 
     /// Gives a coroutine its stack: it starts with the next resume of `context`, or is running on it.
     #[inline]
     pub(crate) fn begin(&self, task: TaskPtr, context: Context) {
         task.adopt(context);
-        self.live.set(self.live.get() + 1);
         if self.phase.get() != Phase::Running {
             task.request_cancel();
         }
@@ -526,7 +600,7 @@ impl Home {
 
     /// Puts a coroutine from elsewhere, which has not started, into the queue.
     pub(crate) fn enqueue_fresh(&self, task: TaskPtr) {
-        task.position.set(self.queue(|queue| queue.push(task)));
+        task.position.set(self.queue(|queue| queue.push(Runnable::fresh(task))));
     }
 
     /// Some worker has coroutines that could start here.
@@ -537,26 +611,31 @@ impl Home {
 
     /// Forgets who was runnable: they have been given up.
     pub(crate) fn clear_queue(&self) {
-        self.next.set(None);
         self.queue(|queue| while queue.pop().is_some() {});
     }
 
-    /// Announces the end of a coroutine, whose result is in place and whose context has been left.
-    #[inline]
-    pub(crate) fn finish(&self, task: TaskPtr) {
+    /// Announces the end of a coroutine, whose result is in place and whose context has been left. Returns
+    /// whether whoever resumed it waits for that, and goes on at once.
+    #[inline(always)]
+    pub(crate) fn finish(&self, task: TaskPtr) -> bool {
         let joiner = task.finish();
         self.bury(joiner);
+        joiner == Joiner::Resumer
     }
 
     /// Counts an end, and wakes the joiner.
-    #[inline]
-    pub(crate) fn bury(&self, joiner: Option<TaskPtr>) {
-        self.live.set(self.live.get() - 1);
-        self.spare_stacks.set(self.spare_stacks.get() + 1);
-        self.count(&self.finished, 1, &self.seat().finished);
-        if let Some(joiner) = joiner {
+    #[inline(always)]
+    pub(crate) fn bury(&self, joiner: Joiner) {
+        count(&self.counts.finished);
+        if let Joiner::Parked(joiner) = joiner {
             self.wake_joiner(joiner);
         }
+    }
+
+    /// How many of its coroutines have a stack and have not finished.
+    pub(crate) fn live(&self) -> usize {
+        // SAFETY: the list holds this worker's contexts.
+        self.contexts.borrow().iter().filter(|context| unsafe { TaskPtr::tenant_of(**context) }.is_some()).count()
     }
 }
 
@@ -597,8 +676,8 @@ impl Shared {
     /// two sums there was a moment with at most the spawns of the second and at least the ends of the first.
     pub(crate) fn spawned_and_finished(&self) -> (u64, u64) {
         // Acquire: pairs with the Release in `count`.
-        let finished = self.seats.iter().map(|seat| seat.finished.load(Ordering::Acquire)).sum();
-        let spawned: u64 = self.seats.iter().map(|seat| seat.spawned.load(Ordering::Acquire)).sum();
+        let finished = self.seats.iter().map(|seat| seat.counts.finished.load(Ordering::Acquire)).sum();
+        let spawned: u64 = self.seats.iter().map(|seat| seat.counts.spawned.load(Ordering::Acquire)).sum();
         (spawned + self.injected.load(Ordering::Acquire), finished)
     }
 
@@ -635,10 +714,7 @@ impl Seat {
         Seat {
             mailbox,
             fresh: Injector::new(),
-            spawned: AtomicU64::new(0),
-            finished: AtomicU64::new(0),
-            stacks: AtomicUsize::new(0),
-            stolen: AtomicU64::new(0),
+            counts: Arc::default(),
         }
     }
 }

@@ -7,8 +7,8 @@
 use std::cell::Cell;
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::seam::sync::real::atomic::{AtomicU64, Ordering};
 
 /// The next number. No other memory hangs on it, and a `static` must be const: so std's own atomic.
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -28,6 +28,11 @@ impl Id {
 }
 
 impl Id {
+    #[cfg(test)]
+    pub(crate) fn of(number: u64) -> Id {
+        Id(NonZeroU64::new(number).expect("numbers start at 1"))
+    }
+
     /// A number for a coroutine that no worker spawns.
     pub(crate) fn take_one() -> Id {
         Id(NonZeroU64::new(NEXT.fetch_add(1, Ordering::Relaxed)).expect("numbers start at 1"))

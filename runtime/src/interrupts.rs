@@ -20,7 +20,7 @@
 #![forbid(unsafe_code)]
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
@@ -86,11 +86,17 @@ thread_local! {
 }
 
 /// What may be raised in one strand. Its thread only.
+///
+/// Whoever changes it so that something may be due sees to it that the strand looks here at its next suspension.
 pub(crate) struct Interrupts {
-    /// Something below may be due: looked at on every suspension, so it comes first and alone.
-    attention: Cell<bool>,
     cancelled: Cell<bool>,
     shields: Cell<u32>,
+    /// What most strands never have.
+    seldom: OnceCell<Box<Seldom>>,
+}
+
+#[derive(Default)]
+struct Seldom {
     unwinding: RefCell<Option<Flag>>,
     frames: RefCell<Vec<Frame>>,
 }
@@ -98,38 +104,29 @@ pub(crate) struct Interrupts {
 impl Interrupts {
     pub(crate) const fn new() -> Self {
         Interrupts {
-            attention: Cell::new(false),
             cancelled: Cell::new(false),
             shields: Cell::new(0),
-            unwinding: RefCell::new(None),
-            frames: RefCell::new(Vec::new()),
+            seldom: OnceCell::new(),
         }
-    }
-
-    /// Whether [`due`](Self::due) is worth a call.
-    #[inline(always)]
-    pub(crate) fn attention(&self) -> bool {
-        self.attention.get()
-    }
-
-    /// Makes the next suspension look closer.
-    pub(crate) fn attract_attention(&self) {
-        self.attention.set(true);
     }
 
     /// Cancels the strand, for good.
     pub(crate) fn cancel(&self) {
         self.cancelled.set(true);
-        self.attention.set(true);
     }
 
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.get()
+    fn seldom(&self) -> &Seldom {
+        self.seldom.get_or_init(Box::default)
+    }
+
+    /// Calls `f` with the frames; `empty` if there never was one.
+    fn frames<T>(&self, empty: T, f: impl FnOnce(&mut Vec<Frame>) -> T) -> T {
+        self.seldom.get().map_or(empty, |seldom| f(&mut seldom.frames.borrow_mut()))
     }
 
     /// Something waits to be raised, though perhaps not now.
     pub(crate) fn is_pending(&self) -> bool {
-        self.cancelled.get() || self.frames.borrow().iter().any(|frame| frame.expired)
+        self.cancelled.get() || self.frames(false, |frames| frames.iter().any(|frame| frame.expired))
     }
 
     /// What is to be raised at this suspension point.
@@ -142,12 +139,7 @@ impl Interrupts {
         if self.cancelled.get() {
             return Some(Cause::Cancelled);
         }
-        let frames = self.frames.borrow();
-        let expired = frames.iter().find(|frame| frame.expired);
-        if expired.is_none() {
-            self.attention.set(false);
-        }
-        expired.map(|frame| Cause::Elapsed(frame.id))
+        self.frames(None, |frames| frames.iter().find(|frame| frame.expired).map(|frame| Cause::Elapsed(frame.id)))
     }
 
     /// Starts to unwind because of `cause`. Calls no panic hook.
@@ -180,7 +172,7 @@ impl Interrupts {
             with_flags(|flags| flags.drain(..).for_each(|flag| flag.store(false, Ordering::Relaxed)));
             return false;
         }
-        let own = self.unwinding.borrow().as_ref().is_some_and(is_set);
+        let own = self.seldom().unwinding.borrow().as_ref().is_some_and(is_set);
         // Somebody unwinds. If nobody has said so it is us, by a `resume_unwind` of the user's own.
         own || !with_flags(|flags| flags.iter().any(is_set))
     }
@@ -192,13 +184,14 @@ impl Interrupts {
             flags.retain(is_set);
             flags.push(flag.clone());
         });
-        *self.unwinding.borrow_mut() = Some(flag.clone());
+        *self.seldom().unwinding.borrow_mut() = Some(flag.clone());
         flag
     }
 
     /// Notes that this strand's unwinding was caught.
     pub(crate) fn mark_calm(&self) {
-        if let Some(flag) = self.unwinding.borrow_mut().take() {
+        let flag = self.seldom.get().and_then(|seldom| seldom.unwinding.borrow_mut().take());
+        if let Some(flag) = flag {
             flag.store(false, Ordering::Relaxed);
         }
     }
@@ -231,63 +224,62 @@ impl Interrupts {
     /// Enters a frame, the innermost from now on.
     pub(crate) fn push_frame(&self, deadline: Instant) -> FrameId {
         let id = FrameId(NEXT_FRAME.replace(NEXT_FRAME.get() + 1));
-        self.frames.borrow_mut().push(Frame { id, deadline, timer: None, expired: false });
+        self.seldom().frames.borrow_mut().push(Frame { id, deadline, timer: None, expired: false });
         id
     }
 
     /// Notes the timer that watches a frame's deadline.
     pub(crate) fn set_frame_timer(&self, id: FrameId, timer: TimerKey) {
-        if let Some(frame) = self.frames.borrow_mut().iter_mut().find(|frame| frame.id == id) {
-            frame.timer = Some(timer);
-        }
+        self.frames((), |frames| {
+            if let Some(frame) = frames.iter_mut().find(|frame| frame.id == id) {
+                frame.timer = Some(timer);
+            }
+        });
     }
 
     /// Leaves a frame; returns the timer that still watches it.
     pub(crate) fn pop_frame(&self, id: FrameId) -> Option<TimerKey> {
-        let mut frames = self.frames.borrow_mut();
-        let place = frames.iter().rposition(|frame| frame.id == id)?;
-        frames.remove(place).timer
+        self.frames(None, |frames| {
+            let place = frames.iter().rposition(|frame| frame.id == id)?;
+            frames.remove(place).timer
+        })
     }
 
     /// Notes that a frame's deadline has passed; false if nobody is inside that frame any more.
     pub(crate) fn expire(&self, id: FrameId) -> bool {
-        let mut frames = self.frames.borrow_mut();
-        let Some(frame) = frames.iter_mut().find(|frame| frame.id == id) else { return false };
-        (frame.timer, frame.expired) = (None, true);
-        self.attention.set(true);
-        true
+        self.frames(false, |frames| {
+            let Some(frame) = frames.iter_mut().find(|frame| frame.id == id) else { return false };
+            (frame.timer, frame.expired) = (None, true);
+            true
+        })
     }
 
     /// Expires the frames that are due at `now`, for a strand without a timer of the worker's.
     pub(crate) fn expire_due(&self, now: Instant) {
-        for frame in self.frames.borrow_mut().iter_mut().filter(|frame| frame.deadline <= now) {
-            frame.expired = true;
-            self.attention.set(true);
-        }
+        self.frames((), |frames| {
+            frames.iter_mut().filter(|frame| frame.deadline <= now).for_each(|frame| frame.expired = true);
+        });
     }
 
     /// The earliest deadline of a frame that has not expired.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.frames.borrow().iter().filter(|frame| !frame.expired).map(|frame| frame.deadline).min()
+        self.frames(None, |frames| frames.iter().filter(|frame| !frame.expired).map(|frame| frame.deadline).min())
     }
 
     /// How many frames the strand is inside of.
+    #[inline]
     pub(crate) fn depth(&self) -> usize {
-        self.frames.borrow().len()
+        self.frames(0, |frames| frames.len())
     }
 
     /// Takes the frames from `depth` on: those of a generator that suspends.
     pub(crate) fn unlink_from(&self, depth: usize) -> Vec<Frame> {
-        let mut frames = self.frames.borrow_mut();
-        if depth >= frames.len() { Vec::new() } else { frames.split_off(depth) }
+        self.frames(Vec::new(), |frames| if depth < frames.len() { frames.split_off(depth) } else { Vec::new() })
     }
 
     /// Adds frames as the innermost ones: those of a generator that is resumed.
     pub(crate) fn link(&self, frames: Vec<Frame>) {
-        if frames.iter().any(|frame| frame.expired) {
-            self.attention.set(true);
-        }
-        self.frames.borrow_mut().extend(frames);
+        self.seldom().frames.borrow_mut().extend(frames);
     }
 }
 
@@ -309,7 +301,6 @@ mod tests {
         strand.pop_frame(outer);
         assert!(!strand.expire(outer), "nobody is in there");
         assert_eq!(strand.due(), None);
-        assert!(!strand.attention());
     }
 
     #[test]
@@ -318,7 +309,7 @@ mod tests {
         strand.cancel();
         strand.shielded(|| assert_eq!(strand.due(), None));
         assert_eq!(strand.due(), Some(Cause::Cancelled));
-        assert!(strand.attention());
+        assert!(strand.is_pending());
     }
 
     #[test]

@@ -84,8 +84,8 @@ impl<T: 'static> LocalKey<T> {
     /// # Errors
     /// [`AccessError`] on a plain thread that is ending.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
-        let value = match home::current() {
-            Some((_, task)) => self.value(&task.locals),
+        let value = match home::strand() {
+            Some((_, task)) => self.value(task.locals()),
             None => OF_THREAD.try_with(|locals| self.value(locals)).map_err(|_| AccessError)?,
         };
         // The value is counted, so it stays while `f` waits, whatever becomes of the list.

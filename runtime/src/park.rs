@@ -16,13 +16,14 @@
 //! raised, a cancellation or a passed deadline, is raised on the way **into** a park only. So an operation
 //! that was completed while its coroutine slept is found complete by the next try, and nothing is lost.
 //!
-//! On a plain OS thread the same calls block the thread. Inside a panic hook nothing suspends (a second
-//! panic there would abort the process): the thread waits in place.
+//! On a plain OS thread the same calls block the thread. Inside a panic hook too: nothing suspends there, because a
+//! second panic meanwhile would abort the process.
 
 use std::cell::RefCell;
-use std::task::{RawWaker, RawWakerVTable, Wake as _, Waker};
+use std::task::{RawWaker, RawWakerVTable, Waker};
 use std::time::Instant;
 
+use crate::context::Context;
 use crate::home::{self, Home, Target};
 use crate::interrupts::{Cause, Interrupts};
 use crate::seam::clock;
@@ -45,10 +46,10 @@ pub(crate) enum Wake {
 ///
 /// # Panics
 /// Unwinds if cancellation or a passed deadline is due, before it waits.
-#[inline]
+#[inline(always)]
 pub(crate) fn park(reason: WaitReason) {
     match home::current() {
-        Some((home, task)) => park_coroutine(home, task, reason),
+        Some((_, task)) => park_coroutine(task, reason),
         None => drop(park_thread(None)),
     }
 }
@@ -60,46 +61,57 @@ pub(crate) fn park(reason: WaitReason) {
 pub(crate) fn park_until(reason: WaitReason, deadline: Option<Instant>) -> Wake {
     match (home::current(), deadline) {
         (None, _) => park_thread(deadline),
-        (Some((home, task)), None) => {
-            park_coroutine(home, task, reason);
+        (Some((_, task)), None) => {
+            park_coroutine(task, reason);
             Wake::Unparked
         }
         (Some((home, task)), Some(deadline)) => {
             let alarm = Alarm::set(home, task, deadline);
-            park_coroutine(home, task, reason);
+            park_coroutine(task, reason);
             alarm.take_back()
         }
     }
 }
 
 #[inline(always)]
-fn park_coroutine(home: &Home, task: TaskPtr, reason: WaitReason) {
-    if task.interrupts.attention() {
+fn park_coroutine(task: TaskPtr, reason: WaitReason) {
+    let context = task.context();
+    if context.attention() {
         raise_if_due(task);
     }
     if task.token.get() == Token::Notified {
         task.token.set(Token::Empty);
         return;
     }
-    if task.hooks.get() > 0 {
-        return wait_in_place(home, task);
-    }
     debug_assert_eq!(task.token.get(), Token::Empty);
     task.token.set(Token::Parked);
     task.wait_reason.set(reason);
-    task.suspend();
+    suspend(context);
 }
 
 /// Lets all others run that can, then returns.
 #[inline(always)]
-pub(crate) fn yield_now(home: &Home, task: TaskPtr) {
-    if task.hooks.get() > 0 {
-        return;
-    }
-    home.enqueue(task);
-    task.suspend();
+pub(crate) fn yield_now(home: &Home, context: Context) {
+    home.enqueue(context);
+    suspend(context);
     // Only now: a yield has nothing to lose, and this way one look is enough.
-    if task.interrupts.attention() {
+    if context.attention() {
+        look_up(context);
+    }
+}
+
+/// Switches to the worker. Who runs is in its list of who is to run, or has left a token that says how to get there.
+#[inline(always)]
+fn suspend(context: Context) {
+    // SAFETY: `context` is the one that runs, and this is its stack or a generator's above it.
+    unsafe { context.suspend() }
+}
+
+#[cold]
+#[inline(never)]
+fn look_up(context: Context) {
+    // SAFETY: a coroutine of this worker runs there: the caller.
+    if let Some(task) = unsafe { TaskPtr::tenant_of(context) } {
         raise_if_due(task);
     }
 }
@@ -107,21 +119,21 @@ pub(crate) fn yield_now(home: &Home, task: TaskPtr) {
 /// Raises what is due in the coroutine that runs.
 #[cold]
 #[inline(never)]
-pub(crate) fn raise_if_due(task: TaskPtr) {
+fn raise_if_due(task: TaskPtr) {
     crate::sys::process::refuse_in_forked_child();
     if let Some(cause) = task.interrupts.due() {
         task.interrupts.raise(cause);
     }
+    if !task.interrupts.is_pending() {
+        task.context().set_attention(false);
+    }
 }
 
-/// Waits with the whole thread, resuming nobody: for the inside of a panic hook.
-#[cold]
-fn wait_in_place(home: &Home, task: TaskPtr) {
-    task.token.set(Token::Empty);
-    while task.token.get() != Token::Notified {
-        (home.wait_in_place)();
+/// Makes the calling coroutine look at its interrupts when it next suspends.
+pub(crate) fn attract_attention() {
+    if let Some((_, context)) = home::running() {
+        context.set_attention(true);
     }
-    task.token.set(Token::Empty);
 }
 
 /// A timer that wakes a coroutine, taken back on every way out of the wait.

@@ -55,12 +55,6 @@ impl<T: Copy + PartialEq> RunQueue<T> {
         self.tail
     }
 
-    /// The position that the next pop looks at.
-    #[inline]
-    pub(crate) fn head(&self) -> Position {
-        self.head
-    }
-
     #[inline]
     fn slot(&mut self, position: Position) -> &mut Option<T> {
         let mask = self.slots.len() - 1;
@@ -79,6 +73,17 @@ impl<T: Copy + PartialEq> RunQueue<T> {
         position
     }
 
+    /// Puts `entry` before all others.
+    #[inline]
+    pub(crate) fn push_front(&mut self, entry: T) {
+        if self.span() == self.slots.len() {
+            self.grow();
+        }
+        self.head = self.head.wrapping_sub(1);
+        let position = self.head;
+        *self.slot(position) = Some(entry);
+    }
+
     /// Takes the entry that goes next.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
@@ -89,7 +94,7 @@ impl<T: Copy + PartialEq> RunQueue<T> {
             }
             let position = self.head;
             self.head = position.wrapping_add(1);
-            if let Some(entry) = self.slot(position).take() {
+            if let Some(entry) = *self.slot(position) {
                 return Some(entry);
             }
         }
@@ -107,11 +112,17 @@ impl<T: Copy + PartialEq> RunQueue<T> {
     }
 
     /// Takes `entry` out if it still stands at `position`; false if it has left.
+    #[inline]
     pub(crate) fn remove(&mut self, position: Position, entry: T) -> bool {
+        // Beyond the head and the tail the slots hold what they held last.
         if position.wrapping_sub(self.head) >= self.span() || *self.slot(position) != Some(entry) {
             return false;
         }
-        *self.slot(position) = None;
+        if position.wrapping_add(1) == self.tail {
+            self.tail = position;
+        } else {
+            *self.slot(position) = None;
+        }
         while self.head != self.tail && self.slot(self.tail.wrapping_sub(1)).is_none() {
             self.tail = self.tail.wrapping_sub(1);
         }

@@ -20,7 +20,7 @@ use crate::home::{self, Config, Phase, Shared};
 use crate::mailbox::Mailbox;
 use crate::seam::clock;
 use crate::seam::sync::atomic::{AtomicBool, Ordering};
-use crate::seam::sync::{Arc, Mutex, Once, lock, thread};
+use crate::seam::sync::{Arc, Mutex, Once, lock, real, thread};
 use crate::stack::{StackConfig, overflow};
 use crate::sys::process::{is_forked_child, is_thread_ending, refuse_in_forked_child};
 use crate::task::Message;
@@ -298,7 +298,7 @@ impl Runtime {
     /// Counts of this runtime, from its start.
     pub fn metrics(&self) -> Metrics {
         let (spawned, finished) = self.shared.spawned_and_finished();
-        let stacks = self.shared.seats.iter().map(|seat| seat.stacks.load(Ordering::Relaxed)).sum();
+        let stacks = self.shared.seats.iter().map(|seat| seat.counts.stacks.load(Ordering::Relaxed)).sum();
         Metrics { spawned, finished, stacks }
     }
 
@@ -314,7 +314,7 @@ impl Runtime {
         let this = thread::current().id();
         let moved = lock(&self.last_thread).replace(this).is_some_and(|last| last != this);
         let leave = Leave(&self.entered);
-        if worker.home.live.get() > 0 {
+        if worker.home.live() > 0 {
             assert!(!moved, "coroutines of this runtime were started on another thread: it can run them only there");
             assert!(!is_thread_ending(), "a runtime with live coroutines is run by a destructor of a thread-local");
         } else if moved {
@@ -391,7 +391,7 @@ impl Runtime {
             return true;
         }
         // SAFETY: whoever drops the runtime is alone with it.
-        let live = unsafe { &*self.worker.get() }.home.live.get();
+        let live = unsafe { &*self.worker.get() }.home.live();
         let moved = lock(&self.last_thread).is_some_and(|last| last != thread::current().id());
         if live > 0 && (moved || cfg!(panic = "abort") || is_thread_ending()) {
             let why = if moved { "was dropped on another thread" } else { "was dropped while its thread was ending" };
@@ -472,8 +472,8 @@ impl std::os::fd::AsFd for Runtime {
 /// The mailboxes of a runtime, from the stock of the process; see `mailbox` for why they are never freed.
 struct Mailboxes(Vec<&'static Mailbox<Message>>);
 
-/// Those that no runtime uses. std's own lock: a `static` must be const.
-static STOCK: std::sync::Mutex<Vec<&'static Mailbox<Message>>> = std::sync::Mutex::new(Vec::new());
+/// Those that no runtime uses.
+static STOCK: real::Mutex<Vec<&'static Mailbox<Message>>> = real::Mutex::new(Vec::new());
 
 impl Mailboxes {
     fn take(count: usize) -> Self {
@@ -501,9 +501,7 @@ fn wrap_panic_hook() {
         std::panic::set_hook(Box::new(move |panic| match home::current() {
             Some((_, task)) => {
                 task.interrupts.mark_unwinding();
-                task.hooks.set(task.hooks.get() + 1);
-                previous(panic);
-                task.hooks.set(task.hooks.get() - 1);
+                home::in_hook(|| previous(panic));
             }
             None => previous(panic),
         }));

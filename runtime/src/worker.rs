@@ -19,14 +19,15 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::context::Context;
-use crate::home::{self, Home, Phase, Shared};
+use crate::home::{self, Home, Phase, Runnable, Shared};
+use crate::park;
 use crate::reactor::Reactor;
 use crate::seam::clock;
 use crate::seam::sync::atomic::Ordering;
 use crate::seam::sync::{Arc, thread_local};
 use crate::stack::overflow::AltStack;
 use crate::sys;
-use crate::task::{Payload, TaskPtr, TaskRef};
+use crate::task::{self, Payload, TaskPtr, TaskRef};
 
 /// The least distance between two wake-ups for timers.
 const TIMER_GRAIN: Duration = Duration::from_micros(100);
@@ -84,7 +85,7 @@ impl Worker {
         let bell = reactor.clone();
         shared.seats[index].mailbox.hire(Box::new(move || bell.ring()));
         Ok(Worker {
-            home: Home::new(index, shared, wait_in_place),
+            home: Home::new(index, shared),
             reactor,
             last_timers: Cell::new(None),
             next_trim: Cell::new(None),
@@ -101,7 +102,7 @@ impl Worker {
     /// coroutine that was started on another.
     pub(crate) unsafe fn enter(&self) -> io::Result<Seated> {
         let alternate = AltStack::ensure()?;
-        sys::process::watch_forks(attract_attention);
+        sys::process::watch_forks(park::attract_attention);
         // SAFETY: the caller's promise.
         let home = unsafe { self.home.enter() };
         Ok(Seated { previous: WORKER.replace(self), _home: home, _alternate: alternate })
@@ -114,8 +115,8 @@ impl Worker {
         home.renew_turns();
         let mut turns = 0;
         while home.use_turn() {
-            let Some(task) = home.take() else { break };
-            self.turn(task);
+            let Some(next) = home.take() else { break };
+            self.turn(next);
             turns += 1;
         }
         home.set_current(None);
@@ -124,13 +125,15 @@ impl Worker {
 
     /// Resumes one coroutine until it suspends.
     #[inline(always)]
-    fn turn(&self, task: TaskPtr) {
-        if !task.is_started() && !self.start(task) {
-            return;
-        }
-        self.home.set_current(Some(task));
+    fn turn(&self, next: Runnable) {
+        let context = match next.look() {
+            Ok(context) => context,
+            Err(fresh) if self.start(fresh) => fresh.context(),
+            Err(_) => return,
+        };
+        self.home.set_current(Some(context));
         // SAFETY: this worker is the only one that resumes its coroutines, one at a time, on one thread.
-        unsafe { task.context().resume() };
+        unsafe { context.resume() };
     }
 
     /// Gives a coroutine its stack; false if there is none to be had, which its joiner is told.
@@ -154,15 +157,13 @@ impl Worker {
                 let context = Context::new(stack, coroutine_main);
                 let mut contexts = home.contexts.borrow_mut();
                 context.index().set(contexts.len());
-                // SAFETY: the copy in the list is for looking, and `destroy` removes it first.
-                contexts.push(unsafe { context.alias() });
-                home.seat().stacks.store(contexts.len(), Ordering::Relaxed);
+                contexts.push(context);
+                home.seat().counts.stacks.store(contexts.len(), Ordering::Relaxed);
                 drop(contexts);
                 home.begin(task, context);
                 true
             }
             Err(error) => {
-                home.live.set(home.live.get() + 1);
                 // SAFETY: it has not started, and was taken out of the queue.
                 let joiner = unsafe { task.fail(Box::new(format!("a coroutine could not start: {error}")) as Payload) };
                 home.bury(joiner);
@@ -173,18 +174,22 @@ impl Worker {
 
     /// Frees a context that nobody runs on.
     fn destroy(&self, context: Context) {
-        let home = &self.home;
-        let mut contexts = home.contexts.borrow_mut();
+        self.forget(context);
+        // SAFETY: idle, so suspended in `coroutine_main` between two coroutines, where nothing is held; and
+        // just taken out of the list.
+        let stack = unsafe { context.into_stack() };
+        self.home.stacks.borrow_mut().release(stack);
+    }
+
+    /// Takes a context out of the list of all.
+    fn forget(&self, context: Context) {
+        let mut contexts = self.home.contexts.borrow_mut();
         let index = context.index().get();
         contexts.swap_remove(index);
         if let Some(moved) = contexts.get(index) {
             moved.index().set(index);
         }
-        home.seat().stacks.store(contexts.len(), Ordering::Relaxed);
-        // SAFETY: idle, so suspended in `coroutine_main` between two coroutines, where nothing is held; the
-        // alias was just removed.
-        let stack = unsafe { context.into_stack() };
-        home.stacks.borrow_mut().release(stack);
+        self.home.seat().counts.stacks.store(contexts.len(), Ordering::Relaxed);
     }
 
     /// Frees all idle contexts, and their memory.
@@ -210,26 +215,24 @@ impl Worker {
 fn coroutine_main() {
     loop {
         let (_, task) = home::current().expect("the worker resumes a context for a coroutine");
-        let suspender = task.note_suspender();
+        let context = task.context();
         task.run();
-        if let Some((home, task)) = home::current() {
-            let is_usual = task.stack_bytes == 0;
-            let context = task.leave();
-            home.finish(task);
-            if is_usual {
-                if let Some(next) = home.take_startable() {
-                    home.begin(next, context);
-                    home.set_current(Some(next));
-                    continue;
-                }
-                home.retire(context);
-            } else {
-                home.retired.borrow_mut().push(context);
-                home.end_turns();
-            }
+        // Asked for again: the compiler must not keep across `run` where this thread keeps its worker.
+        let home = home::here().expect("a coroutine stays on its worker's thread");
+        let is_usual = task.stack_bytes == 0 && home.keeps_stacks();
+        task.leave();
+        let resumer_waits = home.finish(task);
+        if !is_usual {
+            home.retired.borrow_mut().push(context);
+            home.end_turns();
+        } else if !resumer_waits && let Some(next) = home.take_startable() {
+            home.begin(next, context);
+            continue;
+        } else {
+            home.retire(context);
         }
         // SAFETY: this is the stack of that context, which is being resumed.
-        unsafe { suspender.suspend() };
+        unsafe { context.suspend() };
     }
 }
 
@@ -362,28 +365,6 @@ impl Worker {
     }
 }
 
-/// Waits with the whole thread for messages, timers or descriptors, and resumes nobody.
-fn wait_in_place() {
-    if let Some(worker) = current() {
-        worker.obey_messages();
-        worker.fire_timers();
-        let deadline = worker.next_deadline();
-        worker.home.mailbox.fall_asleep();
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
-        worker.poll_reactor(if worker.home.mailbox.is_empty() { left } else { Some(Duration::ZERO) });
-        worker.home.mailbox.wake_up();
-        worker.obey_messages();
-        worker.fire_timers();
-    }
-}
-
-/// Makes the coroutine that runs look up at its next suspension. Async-signal-safe.
-fn attract_attention() {
-    if let Some((_, task)) = home::current() {
-        task.interrupts.attract_attention();
-    }
-}
-
 // ---- Following the phases -------------------------------------------------------------------------------------------
 
 impl Worker {
@@ -418,9 +399,9 @@ impl Worker {
     fn cancel_all(&self) {
         let home = &self.home;
         for task in self.live_tasks() {
-            if task.request_cancel() {
-                task.interrupts.cancel();
-            }
+            task.request_cancel();
+            task.interrupts.cancel();
+            task.attract_attention();
             home.wake(task);
         }
     }
@@ -429,7 +410,7 @@ impl Worker {
     fn live_tasks(&self) -> Vec<TaskPtr> {
         let contexts = self.home.contexts.borrow();
         // SAFETY: the list holds this worker's contexts.
-        contexts.iter().filter_map(|context| unsafe { TaskPtr::tenant_of(context) }).collect()
+        contexts.iter().filter_map(|context| unsafe { TaskPtr::tenant_of(*context) }).collect()
     }
 
     /// Gives up all coroutines that are left, saying so: their stacks stay where they are, for ever,
@@ -450,14 +431,7 @@ impl Worker {
     fn abandon(&self, task: TaskPtr) {
         std::mem::forget(TaskRef::new(task));
         let context = task.leave();
-        let index = context.index().get();
-        let mut contexts = self.home.contexts.borrow_mut();
-        contexts.swap_remove(index);
-        if let Some(moved) = contexts.get(index) {
-            moved.index().set(index);
-        }
-        drop(contexts);
-        std::mem::forget(context);
+        self.forget(context);
         // SAFETY: it is suspended, out of the list, and nobody resumes it any more.
         let joiner = unsafe { task.fail(Box::new("the runtime ended without it".to_string())) };
         self.home.bury(joiner);
@@ -466,6 +440,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        task::memory::trim();
         self.destroy_idle();
         self.reactor.close();
         self.home.mailbox.retire();

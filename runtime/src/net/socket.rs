@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use crate::coroutine::yield_now;
+use crate::home;
 use crate::park::{self, WaitReason, Wake};
 use crate::reactor::{Enlisted, Interest, Refusal, Source};
 use crate::seam::clock;
@@ -36,6 +37,9 @@ pub(super) struct Socket<T> {
     source: Source,
     io: T,
     options: Arc<Options>,
+    /// The options have never been looked at, through this handle or a clone, so they are as they were made
+    /// and need not be read: a cache line less for each call.
+    plain: AtomicBool,
     /// Calls since the last wait. A hint, so plain loads and stores do.
     calls: AtomicU32,
 }
@@ -82,15 +86,20 @@ impl Options {
 impl<T: AsFd> Socket<T> {
     /// Takes `io`, which must be non-blocking already.
     pub(super) fn new(io: T) -> Self {
-        Self::with_options(io, Arc::default())
+        Self::with_options(io, Arc::default(), true)
     }
 
-    /// The same for a further descriptor of the socket whose options these are.
-    pub(super) fn with_options(io: T, options: Arc<Options>) -> Self {
+    /// The same for a further descriptor of this socket, with the options of both.
+    pub(super) fn another(&self, io: T) -> Self {
+        Self::with_options(io, Arc::clone(self.options()), false)
+    }
+
+    fn with_options(io: T, options: Arc<Options>, plain: bool) -> Self {
         Self {
             source: Source::new(),
             io,
             options,
+            plain: AtomicBool::new(plain),
             calls: AtomicU32::new(0),
         }
     }
@@ -99,8 +108,15 @@ impl<T: AsFd> Socket<T> {
         &self.io
     }
 
+    /// The options, to read or to change.
     pub(super) fn options(&self) -> &Arc<Options> {
+        // Relaxed: who sets an option while another's call is under way cannot tell which came first.
+        self.plain.store(false, Ordering::Relaxed);
         &self.options
+    }
+
+    fn waits(&self) -> bool {
+        self.plain.load(Ordering::Relaxed) || !self.options.non_blocking()
     }
 
     /// Ends the registration and gives the descriptor back, still non-blocking, with its options.
@@ -124,7 +140,7 @@ impl<T: AsFd> Socket<T> {
         is_short: impl FnOnce(&R) -> bool,
     ) -> io::Result<R> {
         let side = self.source.side(interest);
-        let waits = !self.options.non_blocking();
+        let waits = self.waits();
         let mut deadline = None;
         loop {
             if waits && side.is_dry() {
@@ -165,6 +181,9 @@ impl<T: AsFd> Socket<T> {
 
     /// When a wait that begins now has lasted as long as the socket's timeout allows.
     fn deadline(&self, interest: Interest) -> Option<Instant> {
+        if self.plain.load(Ordering::Relaxed) {
+            return None;
+        }
         clock::after(self.options.timeout(interest)?)
     }
 
@@ -176,16 +195,23 @@ impl<T: AsFd> Socket<T> {
         deadline: Option<Instant>,
     ) -> io::Result<Wake> {
         self.calls.store(0, Ordering::Relaxed);
-        let Some(reactor) = worker::reactor() else {
+        if home::current().is_none() {
             return wait_on_thread(self.io.as_fd(), interest, deadline);
-        };
+        }
         loop {
-            match self.source.enlist(interest, park::unparker) {
+            match self.source.enlist(interest) {
                 Ok(enlisted) => return self.sleep(enlisted, reason, deadline),
                 Err(Refusal::Ready) => return Ok(Wake::Unparked),
-                Err(Refusal::Homeless) => self.source.register(self.io.as_fd(), &reactor)?,
+                Err(Refusal::Homeless) => self.register()?,
             }
         }
+    }
+
+    /// Makes the worker on which the first wait happens the socket's home.
+    #[cold]
+    fn register(&self) -> io::Result<()> {
+        let reactor = worker::reactor().expect("a coroutine runs on a worker");
+        self.source.register(self.io.as_fd(), &reactor)
     }
 
     /// Parks until the edge has come that `enlisted` stands in the list for.
@@ -217,7 +243,7 @@ impl<T: AsFd> Socket<T> {
     fn give_way(&self) {
         let calls = self.calls.load(Ordering::Relaxed) + 1;
         self.calls.store(calls % CALLS_IN_A_ROW, Ordering::Relaxed);
-        if calls == CALLS_IN_A_ROW && worker::reactor().is_some() {
+        if calls == CALLS_IN_A_ROW && home::current().is_some() {
             yield_now();
         }
     }

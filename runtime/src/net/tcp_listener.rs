@@ -14,7 +14,6 @@ use super::tcp_stream::TcpStream;
 use crate::park::{self, WaitReason};
 use crate::reactor::Interest;
 use crate::seam::clock;
-use crate::seam::sync::Arc;
 use crate::sys::socket::{self, Refused};
 
 /// The first and the longest pause of an `accept` that the process has no descriptor for.
@@ -101,7 +100,7 @@ impl TcpListener {
     pub fn try_clone(&self) -> io::Result<Self> {
         let io = self.io().try_clone()?;
         Ok(Self {
-            socket: Socket::with_options(io, Arc::clone(self.socket.options())),
+            socket: self.socket.another(io),
         })
     }
 

@@ -13,7 +13,6 @@ use super::socket::Socket;
 use crate::park::WaitReason;
 use crate::reactor::Interest;
 use crate::seam::clock;
-use crate::seam::sync::Arc;
 use crate::sys::socket::{self, Progress};
 
 /// A TCP connection: bytes both ways, as [`std::net::TcpStream`].
@@ -113,7 +112,7 @@ impl TcpStream {
     pub fn try_clone(&self) -> io::Result<Self> {
         let io = self.io().try_clone()?;
         Ok(Self {
-            socket: Socket::with_options(io, Arc::clone(self.socket.options())),
+            socket: self.socket.another(io),
         })
     }
 

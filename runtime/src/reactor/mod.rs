@@ -20,12 +20,15 @@
 //!   owner of a number (`table`).
 //! - **Readiness is counted, not flagged**, so that none is lost between a call and the note that it
 //!   found nothing (`side`).
-//! - **Locks**: table, then source; both short, neither held while anyone is unparked.
+//! - **A waiter of the home worker costs no atomic read-modify-write** to wait and to wake (`seat`);
+//!   those of other workers and a second one of a direction are in a list (`waiters`).
+//! - **Locks**: table, then source; both short, neither held while an [`Unparker`] is used.
 //!
 //! Neighbours: `sys::epoll` and `sys::eventfd` below; `worker` polls; `net` waits (its `socket`).
 
 #![forbid(unsafe_code)]
 
+mod seat;
 mod side;
 mod source;
 mod table;
@@ -37,7 +40,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
+use crate::home;
 use crate::park::Unparker;
+use crate::seam::sync::atomic::{AtomicUsize, Ordering, fence};
 use crate::seam::sync::{Arc, Mutex, lock};
 use crate::sys::epoll::{Batch, Epoll};
 use crate::sys::eventfd::EventFd;
@@ -58,6 +63,8 @@ pub(crate) struct Reactor {
     // Any thread.
     bell: EventFd,
     table: Mutex<Table<Arc<Record>>>,
+    /// How many the table has; written with its lock held, read without.
+    registered: AtomicUsize,
     // Home worker only; locked for the length of a poll, for which nobody else asks.
     turn: Mutex<Turn>,
 }
@@ -80,6 +87,7 @@ impl Reactor {
             epoll,
             bell,
             table: Mutex::new(Table::new()),
+            registered: AtomicUsize::new(0),
             turn: Mutex::new(Turn {
                 batch: Batch::new(BATCH),
                 wakes: Vec::new(),
@@ -102,23 +110,29 @@ impl Reactor {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
             told => told?,
         }
-        self.dispatch(batch, wakes);
-        let made = wakes.len();
+        let made = self.dispatch(batch, wakes) + wakes.len();
         wakes.drain(..).for_each(|unparker| unparker.unpark());
         Ok(made)
     }
 
-    /// Counts the edges of `batch` and collects whom they wake.
+    /// Counts the edges of `batch`, makes this worker's waiters runnable, whose number it returns, and
+    /// collects the others.
     ///
     /// The whole batch is dispatched before anyone it wakes can run. A source that another thread
     /// deregistered since the kernel filled the batch is not found any more.
-    fn dispatch(&self, batch: &Batch, wakes: &mut Vec<Unparker>) {
-        let table = lock(&self.table);
-        for (token, events) in batch.iter() {
-            if let Some(record) = table.get(Key::from_token(token)) {
-                record.signal(events, wakes);
-            }
-        }
+    fn dispatch(&self, batch: &Batch, wakes: &mut Vec<Unparker>) -> usize {
+        let (home, table) = (home::here(), lock(&self.table));
+        let records = || {
+            let told = batch.iter();
+            told.filter_map(|(token, events)| Some((table.get(Key::from_token(token))?, events)))
+        };
+        let woken = records()
+            .map(|(record, events)| record.signal(events, home))
+            .sum();
+        // One for the whole batch. Pairs with the fence of whoever joins a list.
+        fence(Ordering::SeqCst);
+        records().for_each(|(record, events)| record.wake_listed(events, wakes));
+        woken
     }
 
     /// Ends the poll under way, or else the next one, at once. From any thread.
@@ -128,7 +142,7 @@ impl Reactor {
 
     /// How many descriptors are registered, the bell not counted.
     pub(crate) fn registrations(&self) -> usize {
-        lock(&self.table).len()
+        self.registered.load(Ordering::Relaxed)
     }
 
     /// Ends the reactor's work: whatever is still registered becomes homeless, and whoever waits for
@@ -137,7 +151,7 @@ impl Reactor {
     /// The worker calls it when it ends, so that a socket carried out of one runtime works in the
     /// next, and no cycle keeps the reactor alive.
     pub(crate) fn close(&self) {
-        let left = lock(&self.table).drain();
+        let left = self.with_table(Table::drain);
         let mut wakes = Vec::new();
         for record in left {
             if let Some(home) = record.evict(&mut wakes) {
@@ -151,9 +165,9 @@ impl Reactor {
 
     /// Puts `record` into the table and `fd` into the kernel's interest list.
     fn register(&self, fd: BorrowedFd<'_>, record: Arc<Record>) -> io::Result<Key> {
-        let key = lock(&self.table).insert(record);
+        let key = self.with_table(|table| table.insert(record));
         if let Err(error) = self.epoll.add(fd, key.to_token()) {
-            lock(&self.table).remove(key);
+            self.with_table(|table| table.remove(key));
             return Err(error);
         }
         Ok(key)
@@ -164,7 +178,15 @@ impl Reactor {
         // The kernel first, so that no event is made for a key that is gone. An error says that it
         // has forgotten the descriptor already (closed behind our back), which is what we want.
         let _ = self.epoll.remove(fd);
-        lock(&self.table).remove(key);
+        self.with_table(|table| table.remove(key));
+    }
+
+    /// Changes the table.
+    fn with_table<T>(&self, change: impl FnOnce(&mut Table<Arc<Record>>) -> T) -> T {
+        let mut table = lock(&self.table);
+        let outcome = change(&mut table);
+        self.registered.store(table.len(), Ordering::Relaxed);
+        outcome
     }
 }
 

@@ -10,12 +10,18 @@
 //! no read-modify-write is needed to see to that. At the start nothing is known: worth a try.
 //!
 //! When two readers race, the slower one may spend an older count. That only makes a dry descriptor
-//! look worth a try: one call more that says `EAGAIN`. The counts are 64 bits wide because a stream
+//! look worth a try: one call more that says `EAGAIN`. The counts are 63 bits wide because a stream
 //! that never blocks on writing spends no write edge for life, and 2^32 of them come within a day.
 
 #![forbid(unsafe_code)]
 
-use crate::seam::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::seam::sync::atomic::{AtomicU64, Ordering};
+
+/// Lowest bit of the word, the count is above: a call may stop short although more lies behind, at
+/// the peer's end, a hang-up, an error or an urgent byte. Once set it stays.
+const STOPS_SHORT: u64 = 1;
+
+const ONE_EDGE: u64 = 2;
 
 /// A direction's count of edges at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,55 +31,55 @@ pub(crate) struct Edges(u64);
 pub(crate) struct Side {
     edges: AtomicU64,
     spent: AtomicU64,
-    /// Set for good once something lies in the way that makes a call stop short although more is
-    /// behind it: the peer's end, a hang-up, an error, an urgent byte.
-    stops_short: AtomicBool,
 }
 
 impl Side {
     pub(super) fn new() -> Self {
         Self {
-            edges: AtomicU64::new(1),
+            edges: AtomicU64::new(ONE_EDGE),
             spent: AtomicU64::new(0),
-            stops_short: AtomicBool::new(false),
         }
     }
 
     /// The count so far. Read it before the system call whose outcome will be [`spend`](Side::spend)ed.
     pub(crate) fn edges(&self) -> Edges {
-        // Acquire: pairs with the Release in `count`, so that with an edge comes its `stops_short`.
+        // Acquire: pairs with the Release in `count`, so that what was set before an edge is seen by
+        // whom it wakes.
         Edges(self.edges.load(Ordering::Acquire))
     }
 
     /// Whether nothing has come since the descriptor was found dry.
     pub(crate) fn is_dry(&self) -> bool {
-        self.edges() == Edges(self.spent.load(Ordering::Relaxed))
+        self.dry_since().is_some()
+    }
+
+    /// The count at which the descriptor was found dry, if nothing has come since.
+    pub(super) fn dry_since(&self) -> Option<Edges> {
+        let edges = self.edges();
+        // Relaxed: who misses another's `spend` makes one more call.
+        (edges.0 == self.spent.load(Ordering::Relaxed)).then_some(edges)
     }
 
     /// Says that a call made after `edges` was read found the descriptor dry (`EAGAIN`).
     pub(crate) fn spend(&self, edges: Edges) {
-        // Relaxed: a reader elsewhere that misses it makes one more call.
         self.spent.store(edges.0, Ordering::Relaxed);
     }
 
     /// Says that such a call moved fewer bytes than it had room for, which means dry as well
     /// (epoll(7), question 9) unless something lies in the way.
     pub(crate) fn spend_short(&self, edges: Edges) {
-        // Relaxed: an edge that brought it came with the Acquire in `edges`; a later one counts
-        // past `edges` and makes what is spent here not matter.
-        if !self.stops_short.load(Ordering::Relaxed) {
+        if edges.0 & STOPS_SHORT == 0 {
             self.spend(edges);
         }
     }
 
-    /// Counts an edge. Called by one thread at a time: under the source's lock.
+    /// Counts an edge. Called by dispatch, on one thread, and by the end of a registration, after
+    /// which the count matters to nobody: so two calls at a time may count one.
     pub(super) fn count(&self, stops_short: bool) {
-        if stops_short {
-            self.stops_short.store(true, Ordering::Relaxed);
-        }
-        let edges = self.edges.load(Ordering::Relaxed);
+        let edges = self.edges.load(Ordering::Relaxed) + ONE_EDGE;
+        let edges = edges | if stops_short { STOPS_SHORT } else { 0 };
         // Release: pairs with the Acquire in `edges`.
-        self.edges.store(edges + 1, Ordering::Release);
+        self.edges.store(edges, Ordering::Release);
     }
 }
 
@@ -101,6 +107,7 @@ mod tests {
         side.spend_short(side.edges());
         assert!(side.is_dry());
         side.count(true);
+        side.count(false);
         side.spend_short(side.edges());
         assert!(!side.is_dry());
         side.spend(side.edges());

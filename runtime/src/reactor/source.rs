@@ -1,12 +1,21 @@
 //! A source: what the reactor knows about one descriptor.
 //!
-//! | part               | guarded by | who touches it                                            |
-//! |--------------------|------------|-----------------------------------------------------------|
-//! | `read`, `write`    | atomics    | dispatch counts, whoever finds the descriptor dry spends  |
-//! | `home`, the waiters| the lock   | dispatch, waiters, the owner's drop                       |
+//! | part             | guarded by      | who touches it                                          |
+//! |------------------|-----------------|---------------------------------------------------------|
+//! | `read`, `write`  | atomics         | dispatch counts, whoever finds the descriptor dry spends|
+//! | the seats        | the home thread | its coroutines sit down, its dispatch takes them        |
+//! | `home`, the lists| the lock        | waiters from elsewhere, dispatch, the owner's drop      |
 //!
-//! No wake-up is lost, because both sides take the lock: a waiter looks at the count and joins the
-//! list in one critical section, dispatch raises the count and takes the list in another.
+//! **No wake-up is lost.** Between a coroutine of the home worker and dispatch, because they share a
+//! thread: dispatch comes after the park. For all others both sides write first and read second, with a
+//! `SeqCst` fence between, so at least one sees what the other wrote:
+//!
+//! ```text
+//!   waiter                              dispatch
+//!   1 join the list, listed = true      1 raise the counts, of a whole batch
+//!   2 dry still?  -- no --> try         2 listed?  -- yes --> lock, take the list
+//!   3 park
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -14,11 +23,13 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use super::Reactor;
+use super::seat::Seat;
 use super::side::{Edges, Side};
 use super::table::Key;
 use super::waiters::{Ticket, Waiters};
-use crate::park::Unparker;
-use crate::seam::sync::atomic::{AtomicBool, Ordering};
+use crate::home;
+use crate::park::{self, Unparker};
+use crate::seam::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::seam::sync::{Arc, Mutex, lock};
 use crate::sys::epoll::Events;
 
@@ -31,15 +42,23 @@ pub(crate) enum Interest {
     Write,
 }
 
-/// Where and since when somebody is in a list of waiters.
+/// Where and since when somebody waits.
 #[derive(Clone, Copy)]
 pub(crate) struct Enlisted {
     interest: Interest,
-    ticket: Ticket,
+    place: Place,
     edges: Edges,
 }
 
-/// Why somebody was not put into the list.
+#[derive(Clone, Copy)]
+enum Place {
+    /// On the seat, as an entry of the thread's table.
+    Seat(Key),
+    /// In the list.
+    List(Ticket),
+}
+
+/// Why somebody need not or cannot wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// An edge has come: try again instead.
@@ -57,15 +76,31 @@ pub(crate) struct Source {
     record: Arc<Record>,
 }
 
-/// What source and reactor share.
+/// What source and reactor share. A request that waits once touches its first cache line only, at
+/// dispatch and in the coroutine.
+#[repr(C, align(64))]
 pub(super) struct Record {
     // Any thread.
     read: Side,
     write: Side,
+    // Home worker only.
+    reader: Seat,
+    writer: Seat,
+    // Any thread.
+    /// Which worker is the home: its [`identity`]. Written under the lock.
+    home_identity: AtomicUsize,
     /// The owner has left; its descriptor's number may belong to another already.
     gone: AtomicBool,
+    /// Somebody may be in the lists. Written under the lock.
+    listed: AtomicBool,
     // Any thread; guarded by the lock.
     lists: Mutex<Lists>,
+}
+
+/// Names the worker of this thread; 0 names none. A mailbox is never freed, and its next worker takes it
+/// over after the reactor of the last one has been closed.
+fn identity(home: &home::Home) -> usize {
+    std::ptr::from_ref(home.mailbox).addr()
 }
 
 struct Lists {
@@ -89,7 +124,11 @@ impl Source {
             record: Arc::new(Record {
                 read: Side::new(),
                 write: Side::new(),
+                reader: Seat::new(),
+                writer: Seat::new(),
+                home_identity: AtomicUsize::new(0),
                 gone: AtomicBool::new(false),
+                listed: AtomicBool::new(false),
                 lists: Mutex::new(Lists {
                     home: None,
                     readers: Waiters::new(),
@@ -104,37 +143,74 @@ impl Source {
         self.record.side(interest)
     }
 
-    /// Puts `unparker` into the list that the next edge of `interest` takes, unless one has come.
-    pub(crate) fn enlist(
-        &self,
-        interest: Interest,
-        unparker: impl FnOnce() -> Unparker,
-    ) -> Result<Enlisted, Refusal> {
-        let mut lists = lock(&self.record.lists);
-        if !self.side(interest).is_dry() {
-            return Err(Refusal::Ready);
-        }
-        if lists.home.is_none() {
-            return Err(Refusal::Homeless);
-        }
+    /// Makes the caller one whom the next edge of `interest` wakes, unless one has come.
+    pub(crate) fn enlist(&self, interest: Interest) -> Result<Enlisted, Refusal> {
+        let seated = home::current().and_then(|(home, task)| {
+            // Relaxed: if it is our worker, this thread has written it.
+            let here = self.record.home_identity.load(Ordering::Relaxed) == identity(home);
+            here.then_some(task)
+        });
+        let Some(task) = seated else {
+            return self.join_list(interest);
+        };
+        let side = self.side(interest);
+        let edges = side.dry_since().ok_or(Refusal::Ready)?;
+        let Some(key) = self.record.seat(interest).sit(task) else {
+            return self.join_list(interest);
+        };
         Ok(Enlisted {
             interest,
-            ticket: lists.waiters(interest).add(unparker()),
-            edges: self.side(interest).edges(),
+            place: Place::Seat(key),
+            edges,
         })
     }
 
-    /// Whether the edge has come that `enlisted` waits for. The waiter is in no list then.
+    /// The same for who is not of the home worker, or not the first.
+    #[cold]
+    fn join_list(&self, interest: Interest) -> Result<Enlisted, Refusal> {
+        let (record, side) = (&*self.record, self.side(interest));
+        let mut lists = lock(&record.lists);
+        if lists.home.is_none() {
+            let dry = side.is_dry();
+            return Err(if dry {
+                Refusal::Homeless
+            } else {
+                Refusal::Ready
+            });
+        }
+        let ticket = lists.waiters(interest).add(park::unparker());
+        record.listed.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `dispatch`: either it finds us listed, or we see its edge.
+        fence(Ordering::SeqCst);
+        let Some(edges) = side.dry_since() else {
+            lists.waiters(interest).withdraw(ticket);
+            return Err(Refusal::Ready);
+        };
+        Ok(Enlisted {
+            interest,
+            place: Place::List(ticket),
+            edges,
+        })
+    }
+
+    /// Whether the edge has come that `enlisted` waits for. Dispatch has then taken the waiter out of its
+    /// place, or is about to.
     pub(crate) fn is_over(&self, enlisted: Enlisted) -> bool {
         self.side(enlisted.interest).edges() != enlisted.edges
     }
 
-    /// Takes a waiter out of the list again that was cancelled or is late.
+    /// Takes a waiter out again that was cancelled or is late.
     pub(crate) fn withdraw(&self, enlisted: Enlisted) {
-        // Who raised the count took the whole list with it: nothing of ours is left there.
-        if !self.is_over(enlisted) {
-            let mut lists = lock(&self.record.lists);
-            lists.waiters(enlisted.interest).withdraw(enlisted.ticket);
+        // Who raised the count takes all waiters: nothing of ours will be left there.
+        if self.is_over(enlisted) {
+            return;
+        }
+        match enlisted.place {
+            Place::Seat(key) => self.record.seat(enlisted.interest).rise(key),
+            Place::List(ticket) => {
+                let mut lists = lock(&self.record.lists);
+                lists.waiters(enlisted.interest).withdraw(ticket);
+            }
         }
     }
 
@@ -157,6 +233,8 @@ impl Source {
                 key,
                 fd: fd.as_raw_fd(),
             });
+            let here = home::here().map_or(0, identity);
+            self.record.home_identity.store(here, Ordering::Relaxed);
             return Ok(());
         }
         drop(lists);
@@ -198,26 +276,75 @@ impl Record {
         }
     }
 
-    /// Counts the edges that `events` are and moves whom they wake to `wakes`.
-    pub(super) fn signal(&self, events: Events, wakes: &mut Vec<Unparker>) {
-        let mut lists = lock(&self.lists);
-        if events.readable() {
-            self.read.count(events.read_stops_short());
-            lists.readers.take_all(wakes);
-        }
-        if events.writable() {
-            self.write.count(events.write_stops_short());
-            lists.writers.take_all(wakes);
+    fn seat(&self, interest: Interest) -> &Seat {
+        match interest {
+            Interest::Read => &self.reader,
+            Interest::Write => &self.writer,
         }
     }
 
-    /// Takes the home away and moves every waiter to `wakes`: each will look for itself.
+    /// Counts the edges that `events` are and makes those who sit runnable; returns their number.
+    ///
+    /// Called by the home worker, which `home` is. Those in the lists are left to
+    /// [`wake_listed`](Record::wake_listed), behind a fence.
+    pub(super) fn signal(&self, events: Events, home: Option<&home::Home>) -> usize {
+        let mut woken = 0;
+        if events.readable() {
+            self.read.count(events.read_stops_short());
+            woken += self.wake_seat(Interest::Read, home);
+        }
+        if events.writable() {
+            self.write.count(events.write_stops_short());
+            woken += self.wake_seat(Interest::Write, home);
+        }
+        woken
+    }
+
+    /// Moves those in the lists whom `events` wakes to `wakes`.
+    pub(super) fn wake_listed(&self, events: Events, wakes: &mut Vec<Unparker>) {
+        if self.listed.load(Ordering::Relaxed) {
+            self.wake_list(events, wakes);
+        }
+    }
+
+    #[cold]
+    fn wake_list(&self, events: Events, wakes: &mut Vec<Unparker>) {
+        let mut lists = lock(&self.lists);
+        if events.readable() {
+            lists.readers.take_all(wakes);
+        }
+        if events.writable() {
+            lists.writers.take_all(wakes);
+        }
+        let listed = !(lists.readers.is_empty() && lists.writers.is_empty());
+        self.listed.store(listed, Ordering::Relaxed);
+    }
+
+    /// Two plain stores if somebody sits there.
+    fn wake_seat(&self, interest: Interest, home: Option<&home::Home>) -> usize {
+        let Some((home, task)) = home.zip(self.seat(interest).take()) else {
+            return 0;
+        };
+        home.wake(task);
+        1
+    }
+
+    /// Takes the home away and wakes every waiter, those in the lists by way of `wakes`: each will look
+    /// for itself.
     pub(super) fn evict(&self, wakes: &mut Vec<Unparker>) -> Option<Home> {
         let mut lists = lock(&self.lists);
-        self.read.count(false);
-        self.write.count(false);
-        lists.readers.take_all(wakes);
-        lists.writers.take_all(wakes);
+        let identity_was = self.home_identity.swap(0, Ordering::Relaxed);
+        let here = home::here().filter(|&home| identity(home) == identity_was);
+        for interest in [Interest::Read, Interest::Write] {
+            self.side(interest).count(false);
+            lists.waiters(interest).take_all(wakes);
+            match here {
+                Some(_) => _ = self.wake_seat(interest, here),
+                // The owner drops it on another thread, so nobody can be waiting; or the worker has
+                // ended, and has given up whoever was.
+                None => self.seat(interest).clear(),
+            }
+        }
         lists.home.take()
     }
 }

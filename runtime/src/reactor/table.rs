@@ -50,7 +50,7 @@ pub(super) struct Table<T> {
 }
 
 impl<T> Table<T> {
-    pub(super) fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             places: Vec::new(),
             free: Vec::new(),

@@ -1,7 +1,8 @@
-//! Who waits for one direction of a descriptor.
+//! The list of those who wait for one direction of a descriptor and have no seat: coroutines of
+//! other workers, and whoever came second.
 //!
-//! Nearly always nobody or one, so the first waiter lives in the record itself; more of them go to
-//! a vector. An edge wakes **all**: each tries, and who finds nothing left waits again. Waking only
+//! Nearly always nobody or one, so the first lives in the record itself; more of them go to a
+//! vector. An edge wakes **all**: each tries, and who finds nothing left waits again. Waking only
 //! one would need a hand-on from it to the next whenever it leaves something behind, is cancelled or
 //! times out; that is worth it for locks, not for sockets that two coroutines seldom read.
 
@@ -52,10 +53,15 @@ impl Waiters {
         self.rest.retain(|waiter| waiter.ticket != ticket);
     }
 
+    /// Whether nobody waits here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+
     /// Moves every waiter to `wakes`, to be unparked when no lock is held any more.
     pub(super) fn take_all(&mut self, wakes: &mut Vec<Unparker>) {
-        wakes.extend(self.first.take().map(|waiter| waiter.unparker));
-        wakes.extend(self.rest.drain(..).map(|waiter| waiter.unparker));
+        let all = self.first.take().into_iter().chain(self.rest.drain(..));
+        wakes.extend(all.map(|waiter| waiter.unparker));
     }
 }
 

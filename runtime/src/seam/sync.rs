@@ -6,10 +6,18 @@
 #![forbid(unsafe_code)]
 
 #[cfg(loom)]
-pub(crate) use loom::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
-    thread,
-};
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard, atomic};
+
+/// A std `Waker` is made of std's `Arc` only, so that one stays.
+#[cfg(loom)]
+pub(crate) use std::sync::Arc;
+
+/// loom's threads, which end with std's `Result`.
+#[cfg(loom)]
+pub(crate) mod thread {
+    pub(crate) use loom::thread::*;
+    pub(crate) use std::thread::Result;
+}
 
 #[cfg(shuttle)]
 pub(crate) use shuttle::{
@@ -26,6 +34,12 @@ pub(crate) use std::{
 /// `thread_local!` and `Once` stay std's under a model checker too: they hold what belongs to the
 /// real thread (which worker runs on it), or install a handler into the real process.
 pub(crate) use std::{sync::Once, thread_local};
+
+/// std's own under a model checker too, for what the process has once: a `static` outlives the
+/// executions that a checker tries, and must be const, which a checker's doubles are not.
+pub(crate) mod real {
+    pub(crate) use std::sync::{Mutex, atomic};
+}
 
 use std::sync::PoisonError;
 

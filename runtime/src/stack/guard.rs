@@ -14,7 +14,7 @@ use std::io;
 use crate::{
     seam::sync::{
         Once,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        real::atomic::{AtomicUsize, Ordering::Relaxed},
     },
     sys::memory::{self, Span},
 };

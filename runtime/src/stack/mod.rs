@@ -44,7 +44,7 @@ use std::{io, num::NonZeroUsize, panic::Location, ptr};
 
 pub(crate) use stacks::Stacks;
 
-use crate::sys::memory;
+use crate::{id::Id, sys::memory};
 use layout::{Layout, Slot};
 use registry::Record;
 
@@ -113,7 +113,7 @@ fn whole_pages(what: &str, bytes: usize, page_bytes: usize) -> io::Result<usize>
 #[derive(Debug)]
 pub(crate) struct Label {
     pub(crate) name: Option<Box<str>>,
-    pub(crate) id: u64,
+    pub(crate) id: Id,
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
@@ -241,7 +241,7 @@ mod tests {
         let stack = stacks.acquire(0).unwrap();
         let label = Label {
             name: None,
-            id: 1,
+            id: Id::of(1),
             spawned_at: Location::caller(),
         };
         let first_word = ptr::with_exposed_provenance_mut::<u64>(stack.base().get() - 8);

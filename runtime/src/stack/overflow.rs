@@ -92,7 +92,7 @@ fn explain(out: &mut impl fmt::Write, label: Option<&Label>, stack_bytes: usize)
         Some(label) => {
             let name = label.name.as_deref().unwrap_or("<unnamed>");
             let name = shortened(name, Text::BYTES_MAX / 4);
-            let id = label.id;
+            let id = label.id.get();
             writeln!(
                 out,
                 "\ncoroutine '{name}' (id {id}) overflowed its {stack_kib} KiB stack"
@@ -244,7 +244,7 @@ mod tests {
     fn label(name: Option<&str>) -> Label {
         Label {
             name: name.map(Box::from),
-            id: 7,
+            id: crate::id::Id::of(7),
             spawned_at: Location::caller(),
         }
     }

@@ -18,7 +18,7 @@
 use std::ptr;
 
 use super::layout::{Layout, Slot};
-use crate::seam::sync::atomic::{
+use crate::seam::sync::real::atomic::{
     AtomicPtr, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
     fence,

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
-use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::seam::sync::Once;
+use crate::seam::sync::real::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The process is a forked child of one that had a runtime.
 static FORKED: AtomicBool = AtomicBool::new(false);

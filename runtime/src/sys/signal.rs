@@ -20,7 +20,7 @@ use std::{
 pub(crate) use libc::siginfo_t as Info;
 
 use super::memory::Span;
-use crate::seam::sync::atomic::{
+use crate::seam::sync::real::atomic::{
     AtomicPtr,
     Ordering::{Acquire, Release},
 };

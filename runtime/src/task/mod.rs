@@ -24,23 +24,28 @@
 //!
 //! A spawn and a join on one worker need no atomic read-modify-write: see [`finish`](TaskPtr::finish).
 
-use std::alloc::{Layout, alloc, dealloc};
+pub(crate) mod memory;
+mod record;
+
 use std::any::Any;
-use std::cell::{Cell, RefCell, UnsafeCell};
-use std::io;
+use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
+use std::mem::MaybeUninit;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::task::Waker;
 
-use crate::context::{Context, Suspender};
+use crate::context::Context;
 use crate::id::Id;
-use crate::interrupts::{Cancelled, Interrupts};
+use crate::interrupts::Interrupts;
 use crate::mailbox::Mailbox;
 use crate::run_queue::Position;
 use crate::stack::Label;
 use crate::seam::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
+
+pub(crate) use record::Birth;
+use record::VTable;
 
 /// What a panic carries, as in [`std::thread::Result`].
 pub(crate) type Payload = Box<dyn Any + Send + 'static>;
@@ -89,6 +94,27 @@ pub(crate) enum WaitReason {
     Blocking,
 }
 
+/// What lies behind the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The closure.
+    Fresh,
+    /// Nothing: the closure runs, or the result has been taken.
+    Empty,
+    /// The result.
+    Finished,
+}
+
+/// Who of the same worker waits for the end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Joiner {
+    Nobody,
+    /// The coroutine that has resumed this one, and goes on when it suspends or ends.
+    Resumer,
+    /// This one, parked.
+    Parked(TaskPtr),
+}
+
 /// The header of a coroutine's record.
 #[repr(C)]
 pub(crate) struct Task {
@@ -97,16 +123,15 @@ pub(crate) struct Task {
     pub(crate) wait_reason: Cell<WaitReason>,
     /// `coroutine::unpark` was called and not yet consumed by `coroutine::park`.
     pub(crate) unparked: Cell<bool>,
-    /// Nesting of panic hooks that run on it: nothing suspends inside one.
-    pub(crate) hooks: Cell<u8>,
-    suspender: Cell<Suspender>,
-    context: UnsafeCell<Option<Context>>,
+    /// What the body is; after the end the handle owner's.
+    stage: Cell<Stage>,
+    context: Cell<Option<Context>>,
     pub(crate) interrupts: Interrupts,
     /// Where it stands in a queue while it has not started.
     pub(crate) position: Cell<Position>,
-    /// A coroutine of the same worker that is parked in `join` of this one.
-    local_joiner: Cell<Option<TaskPtr>>,
-    pub(crate) locals: RefCell<Locals>,
+    /// Who of the same worker is in `join` of this one.
+    joiner: Cell<Joiner>,
+    locals: OnceCell<Box<RefCell<Locals>>>,
 
     // Any thread.
     state: AtomicUsize,
@@ -118,7 +143,6 @@ pub(crate) struct Task {
     // Never changes.
     vtable: &'static VTable,
     pub(crate) label: Label,
-    id: Id,
     pub(crate) stack_bytes: usize,
     /// May start on another worker than the one that spawned it.
     pub(crate) may_move: bool,
@@ -135,32 +159,6 @@ pub(crate) enum Message {
     Unpark(TaskRef),
     /// Cancellation was asked for; the `CANCEL` bit is set already.
     Cancel(TaskRef),
-}
-
-/// What depends on the types of closure and result.
-struct VTable {
-    /// Runs the closure, or drops it if cancelled, and stores the result. Never unwinds.
-    run: unsafe fn(TaskPtr),
-    /// Moves the result to `out`, a `*mut Option<Result<T, Payload>>`.
-    take: unsafe fn(TaskPtr, out: *mut ()),
-    /// Replaces the result by another: a failure to run.
-    fail: unsafe fn(TaskPtr, Payload),
-    /// Drops a result that nobody will take; true if it was a panic. Never unwinds.
-    dispose: unsafe fn(TaskPtr) -> Option<Payload>,
-    /// Drops what is left and frees the record.
-    free: unsafe fn(TaskPtr),
-}
-
-enum Body<F, T> {
-    Fresh(F),
-    Running,
-    Finished(Result<T, Payload>),
-}
-
-#[repr(C)]
-struct Record<F, T> {
-    task: Task,
-    body: UnsafeCell<Body<F, T>>,
 }
 
 /// A task known to be alive: whoever holds one of these is cleared before the runtime's reference goes.
@@ -182,79 +180,15 @@ impl Deref for TaskPtr {
     }
 }
 
-/// How a coroutine is to be spawned.
-pub(crate) struct Birth {
-    pub(crate) id: Id,
-    pub(crate) name: Option<Box<str>>,
-    pub(crate) spawned_at: &'static Location<'static>,
-    pub(crate) stack_bytes: usize,
-    pub(crate) may_move: bool,
-}
-
 impl TaskPtr {
-    /// Makes the record of a coroutine that will run `body`, with two references: the runtime's, and
-    /// the handle's.
-    ///
-    /// # Errors
-    /// `OutOfMemory`; `body` is dropped then.
-    ///
-    /// # Safety
-    /// `body`, and the result until it is taken, stay valid until the coroutine has finished; if
-    /// `birth.may_move`, both may be sent to another thread.
-    #[inline]
-    pub(crate) unsafe fn new<F, T>(birth: Birth, body: F) -> io::Result<Self>
-    where
-        F: FnOnce() -> T,
-    {
-        let layout = Layout::new::<Record<F, T>>();
-        // SAFETY: a record has a header, so its size is not zero.
-        let Some(record) = NonNull::new(unsafe { alloc(layout) }) else {
-            return Err(out_of_memory(layout.size()));
-        };
-        let record = record.cast::<Record<F, T>>();
-        let task = Task {
-            token: Cell::new(Token::Empty),
-            wait_reason: Cell::new(WaitReason::Unpark),
-            unparked: Cell::new(false),
-            hooks: Cell::new(0),
-            suspender: Cell::new(Suspender::NONE),
-            context: UnsafeCell::new(None),
-            interrupts: Interrupts::new(),
-            position: Cell::new(0),
-            local_joiner: Cell::new(None),
-            locals: RefCell::new(Vec::new()),
-            state: AtomicUsize::new(HANDLE | 2 * REF),
-            home: AtomicPtr::new(ptr::null_mut()),
-            remote_joiner: UnsafeCell::new(None),
-            vtable: const { &VTable::of::<F, T>() },
-            label: Label { name: birth.name, id: birth.id.get(), spawned_at: birth.spawned_at },
-            id: birth.id,
-            stack_bytes: birth.stack_bytes,
-            may_move: birth.may_move,
-        };
-        // SAFETY: freshly allocated with this layout, so writable, aligned and nobody else's.
-        unsafe { record.write(Record { task, body: UnsafeCell::new(Body::Fresh(body)) }) };
-        Ok(TaskPtr(record.cast()))
-    }
-
     /// The coroutine's number.
-    pub(crate) fn label_id(self) -> Id {
-        self.id
+    pub(crate) fn id(self) -> Id {
+        self.label.id
     }
 
-    /// Starts to fetch the record into the cache.
-    #[inline(always)]
-    pub(crate) fn prefetch(self) {
-        prefetch(self.0.as_ptr().cast_const());
-    }
-
-    /// Starts to fetch the top of its stack, where it will continue; the record should be in the cache.
-    #[inline(always)]
-    pub(crate) fn prefetch_stack(self) {
-        // SAFETY: home worker only.
-        if let Some(context) = unsafe { &*self.context.get() } {
-            context.prefetch();
-        }
+    /// Its coroutine-locals.
+    pub(crate) fn locals(&self) -> &RefCell<Locals> {
+        self.locals.get_or_init(Box::default)
     }
 
     /// Whether both are the same coroutine's home: the calling worker's own.
@@ -264,75 +198,59 @@ impl TaskPtr {
     }
 }
 
-/// Asks the processor for a cache line that will be needed soon.
-#[inline(always)]
-pub(crate) fn prefetch<T>(address: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint; it faults on no address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
-#[cold]
-fn out_of_memory(bytes: usize) -> io::Error {
-    let text = format!("no memory for the record of a coroutine ({bytes} bytes)");
-    io::Error::new(io::ErrorKind::OutOfMemory, text)
-}
-
 // ---- On the home worker: start, run, finish ------------------------------------------------------
 
 impl TaskPtr {
     /// Gives the coroutine its stack.
     #[inline]
     pub(crate) fn adopt(self, context: Context) {
-        // SAFETY: the task is in a context's label until `finish` takes the context out again.
+        // SAFETY: the task is in a context's label until `leave` takes the context out again.
         unsafe { context.stack().set_label(&raw const self.label) };
         context.tenant().set(self.0.as_ptr().cast_const().cast());
-        // SAFETY: home worker only, and no reference into the cell outlives a call.
-        unsafe { *self.context.get() = Some(context) };
+        context.set_attention(false);
+        self.context.set(Some(context));
     }
 
     /// Has a stack.
     #[inline]
     pub(crate) fn is_started(self) -> bool {
-        // SAFETY: home worker only, or not started and alone with the caller.
-        unsafe { (*self.context.get()).is_some() }
+        self.context.get().is_some()
     }
 
     /// The stack it runs on.
     #[inline(always)]
-    pub(crate) fn context(&self) -> &Context {
-        // SAFETY: home worker only; a started coroutine keeps its context until it finishes.
-        match unsafe { &*self.context.get() } {
-            Some(context) => context,
-            None => unreachable!("a coroutine that runs has a stack"),
-        }
+    pub(crate) fn context(self) -> Context {
+        self.context.get().expect("a coroutine that runs has a stack")
     }
 
-    /// Switches from this coroutine, which is running, to its worker.
-    #[inline(always)]
-    pub(crate) fn suspend(self) {
-        // SAFETY: called by `park` on the stack of the coroutine that runs, or on a generator's above it.
-        unsafe { self.suspender.get().suspend() }
-    }
-
-    /// Learns the suspender, which exists once the context has been resumed.
+    /// Makes it look at its interrupts when it next suspends, or goes on from where it has.
     #[inline]
-    pub(crate) fn note_suspender(self) -> Suspender {
-        let suspender = self.context().suspender();
-        self.suspender.set(suspender);
-        suspender
+    pub(crate) fn attract_attention(self) {
+        if let Some(context) = self.context.get() {
+            context.set_attention(true);
+        }
     }
 
     /// The coroutine that runs on, or is suspended on, `context`.
     ///
     /// # Safety
     /// `context` is one that this worker's tasks [adopt](Self::adopt) and [leave](Self::leave).
-    pub(crate) unsafe fn tenant_of(context: &Context) -> Option<TaskPtr> {
+    #[inline(always)]
+    pub(crate) unsafe fn tenant_of(context: Context) -> Option<TaskPtr> {
         NonNull::new(context.tenant().get().cast_mut().cast()).map(TaskPtr)
+    }
+
+    /// As a number that is a multiple of 8, and back.
+    #[inline(always)]
+    pub(crate) fn into_raw(self) -> NonNull<u8> {
+        self.0.cast()
+    }
+
+    /// # Safety
+    /// `raw` came from [`into_raw`](Self::into_raw), and the task is alive: see the type.
+    #[inline(always)]
+    pub(crate) unsafe fn from_raw(raw: NonNull<u8>) -> Self {
+        TaskPtr(raw.cast())
     }
 
     /// Runs the body to its end. The result is then in place, but not yet announced.
@@ -342,16 +260,16 @@ impl TaskPtr {
         unsafe { (self.vtable.run)(self) }
     }
 
-    /// Announces the result and lets go of the task. Returns the coroutine of this worker that waits in
-    /// `join` for it, which is to be woken.
+    /// Announces the result and lets go of the task. Returns who of this worker waits in `join` for it.
     ///
     /// When such a local joiner holds the last other reference, nobody else can know of this task: the
     /// joiner owns the handle, and only holders of references make more. Then plain stores do, and the
     /// runtime's reference goes to the joiner. In all other cases one read-modify-write announces the
     /// result and drops the reference.
     #[inline]
-    pub(crate) fn finish(self) -> Option<TaskPtr> {
-        if let Some(joiner) = self.local_joiner.take() {
+    pub(crate) fn finish(self) -> Joiner {
+        let joiner = self.joiner.replace(Joiner::Nobody);
+        if joiner != Joiner::Nobody {
             self.token.set(Token::Finished);
             // Acquire: pairs with the Release of those who dropped their references.
             if self.state.load(Ordering::Acquire) / REF == 2 {
@@ -359,7 +277,7 @@ impl TaskPtr {
             } else {
                 self.state.fetch_or(FINISHED, Ordering::AcqRel);
             }
-            return Some(joiner);
+            return joiner;
         }
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
@@ -370,7 +288,7 @@ impl TaskPtr {
             self.token.set(Token::Finished);
             if state & WAITER != 0 {
                 self.finish_for_waiter();
-                return None;
+                return Joiner::Nobody;
             }
             let finished = (state | FINISHED) - REF;
             // Release: the result is the joiner's to read. Acquire: as the last one, we free what others used.
@@ -378,9 +296,9 @@ impl TaskPtr {
                 Ok(_) if finished < REF => {
                     // SAFETY: that was the last reference.
                     unsafe { (self.vtable.free)(self) };
-                    return None;
+                    return Joiner::Nobody;
                 }
-                Ok(_) => return None,
+                Ok(_) => return Joiner::Nobody,
                 Err(now) => state = now,
             }
             self.token.set(Token::Empty);
@@ -407,7 +325,7 @@ impl TaskPtr {
     ///
     /// # Safety
     /// It does not run and never will; its body, if it has started, stays where it is.
-    pub(crate) unsafe fn fail(self, payload: Payload) -> Option<TaskPtr> {
+    pub(crate) unsafe fn fail(self, payload: Payload) -> Joiner {
         // SAFETY: nobody reads the body before `finish` announces it.
         unsafe { (self.vtable.fail)(self, payload) };
         self.finish()
@@ -416,9 +334,8 @@ impl TaskPtr {
     /// Takes the context of a coroutine that has finished, while still running on it.
     #[inline]
     pub(crate) fn leave(self) -> Context {
-        // SAFETY: home worker only.
-        let context = unsafe { (*self.context.get()).take() };
-        let context = context.expect("a coroutine that runs has a stack");
+        let context = self.context();
+        self.context.set(None);
         context.tenant().set(ptr::null());
         context
     }
@@ -438,6 +355,34 @@ impl TaskPtr {
             drop_quietly(payload);
         }
     }
+}
+
+/// Reads a value as it was written, a word at a time, if it is small.
+///
+/// A vector load of words that were stored one by one a moment ago cannot be forwarded from the store buffer and waits
+/// for it to drain: 4 ns of a spawn and join.
+///
+/// # Safety
+/// As [`ptr::read`].
+#[inline(always)]
+unsafe fn read_by_words<T>(from: *const T) -> T {
+    const WORDS_MAX: usize = 4;
+    let words = size_of::<T>() / size_of::<usize>();
+    if words > WORDS_MAX || !size_of::<T>().is_multiple_of(size_of::<usize>()) || align_of::<T>() < align_of::<usize>() {
+        // SAFETY: the caller's promise.
+        return unsafe { from.read() };
+    }
+    let mut value = MaybeUninit::<T>::uninit();
+    for word in 0..words {
+        // SAFETY: both places have room for `words` words and are aligned for them; `MaybeUninit` words carry
+        // padding and pointers as they are.
+        unsafe {
+            let word_read = from.cast::<MaybeUninit<usize>>().add(word).read_volatile();
+            value.as_mut_ptr().cast::<MaybeUninit<usize>>().add(word).write(word_read);
+        }
+    }
+    // SAFETY: all its bytes have been copied.
+    unsafe { value.assume_init() }
 }
 
 /// The text of a panic's payload, if it is one.
@@ -466,10 +411,10 @@ impl TaskPtr {
         self.state.load(Ordering::Acquire) & FINISHED != 0
     }
 
-    /// Leaves `joiner`, which is parked or about to, to be woken when this task of the same worker finishes.
-    #[inline]
-    pub(crate) fn set_local_joiner(self, joiner: Option<TaskPtr>) {
-        self.local_joiner.set(joiner);
+    /// Says who waits for the end of this task of the same worker, and gets the runtime's reference then.
+    #[inline(always)]
+    pub(crate) fn set_joiner(self, joiner: Joiner) {
+        self.joiner.set(joiner);
     }
 
     /// Leaves `waker` to be woken when this task finishes; false if it has.
@@ -503,10 +448,10 @@ impl TaskPtr {
     /// Finished; the caller owns the handle, whose type is `T`, and has not taken the result before.
     #[inline]
     pub(crate) unsafe fn take<T>(self) -> Result<T, Payload> {
-        let mut out: Option<Result<T, Payload>> = None;
-        // SAFETY: `out` is of the type that `take` writes.
-        unsafe { (self.vtable.take)(self, (&raw mut out).cast()) };
-        out.expect("a result is taken once")
+        assert!(self.stage.replace(Stage::Empty) == Stage::Finished, "a result is taken once");
+        // SAFETY: finished, so the body is the result, of this type, at the place that the vtable tells; the
+        // caller owns it, and nobody reads it again.
+        unsafe { read_by_words(self.0.byte_add(self.vtable.body_offset).cast::<Result<T, Payload>>().as_ptr()) }
     }
 
     /// Drops the handle's reference; `joined`: its result has been taken. `gift`: references that
@@ -628,102 +573,5 @@ impl Clone for TaskRef {
 impl Drop for TaskRef {
     fn drop(&mut self) {
         self.0.release(1);
-    }
-}
-
-// ---- What depends on the types --------------------------------------------------------------------
-
-impl VTable {
-    const fn of<F: FnOnce() -> T, T>() -> Self {
-        VTable {
-            run: run::<F, T>,
-            take: take::<F, T>,
-            fail: fail::<F, T>,
-            dispose: dispose::<F, T>,
-            free: free::<F, T>,
-        }
-    }
-}
-
-impl TaskPtr {
-    /// # Safety
-    /// The task was made with these types.
-    unsafe fn body<F, T>(self) -> *mut Body<F, T> {
-        let record = self.0.cast::<Record<F, T>>().as_ptr();
-        // SAFETY: a record begins with its task (`repr(C)`), and the pointer came from the record.
-        unsafe { (*record).body.get() }
-    }
-}
-
-unsafe fn run<F: FnOnce() -> T, T>(task: TaskPtr) {
-    // SAFETY: the vtable belongs to the types; the worker is alone with the body until it is announced.
-    let body = unsafe { task.body::<F, T>() };
-    // SAFETY: as above.
-    let Body::Fresh(closure) = (unsafe { ptr::replace(body, Body::Running) }) else {
-        unreachable!("a coroutine is run once")
-    };
-    let mut result = if task.cancel_requested() {
-        drop_quietly(closure);
-        Err(Box::new(Cancelled) as Payload)
-    } else {
-        catch_unwind(AssertUnwindSafe(closure)).map_err(|payload| task.interrupts.caught(payload))
-    };
-    if let Err(payload) = drop_locals(task) {
-        result = result.and(Err(payload));
-    }
-    // SAFETY: as above; the old value is `Running`, which needs no drop.
-    unsafe { ptr::write(body, Body::Finished(result)) };
-}
-
-/// Drops the coroutine's locals, youngest first; they may use the older ones, and block.
-#[inline]
-fn drop_locals(task: TaskPtr) -> Result<(), Payload> {
-    let mut outcome = Ok(());
-    if task.locals.borrow().is_empty() {
-        return outcome;
-    }
-    task.interrupts.shielded(|| {
-        loop {
-            let Some((_, value)) = task.locals.borrow_mut().pop() else { break };
-            outcome = std::mem::replace(&mut outcome, Ok(()))
-                .and(catch_unwind(AssertUnwindSafe(|| drop(value))));
-        }
-    });
-    outcome
-}
-
-unsafe fn take<F, T>(task: TaskPtr, out: *mut ()) {
-    // SAFETY: finished, so the body is the handle owner's; the types are the vtable's.
-    let body = unsafe { ptr::replace(task.body::<F, T>(), Body::Running) };
-    if let Body::Finished(result) = body {
-        // SAFETY: `out` is an `Option` of this very type, see `TaskPtr::take`.
-        unsafe { *out.cast::<Option<Result<T, Payload>>>() = Some(result) };
-    }
-}
-
-unsafe fn fail<F, T>(task: TaskPtr, payload: Payload) {
-    // SAFETY: the caller is alone with the body. One that never ran is dropped, one in use is `Running`.
-    let old = unsafe { ptr::replace(task.body::<F, T>(), Body::Finished(Err(payload))) };
-    drop_quietly(old);
-}
-
-unsafe fn dispose<F, T>(task: TaskPtr) -> Option<Payload> {
-    // SAFETY: the caller owns the result, see `TaskPtr::dispose`.
-    match unsafe { ptr::replace(task.body::<F, T>(), Body::Running) } {
-        Body::Finished(Err(payload)) if !payload.is::<Cancelled>() => Some(payload),
-        body => {
-            drop_quietly(body);
-            None
-        }
-    }
-}
-
-unsafe fn free<F, T>(task: TaskPtr) {
-    let record = task.0.cast::<Record<F, T>>().as_ptr();
-    // SAFETY: the last reference is gone. The closure ran or was dropped, the result was taken or disposed
-    // of, so the body holds nothing of the user's.
-    unsafe {
-        ptr::drop_in_place(record);
-        dealloc(record.cast(), Layout::new::<Record<F, T>>());
     }
 }

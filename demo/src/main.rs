@@ -1,0 +1,48 @@
+//! The demo: coroutines, OS threads and forked processes side by side, each claim measured and judged.
+//!
+//! ```text
+//!   cli ──> section ──> conduct ──> helper process: lab ──> experiments::{switch, creation, ...}
+//!    │         │            │                                  │ baseline, coroutine, thread, process
+//!    │         │            └─ cleanup (Ctrl-C), progress      └─ link, climb, crowd, memory, limits, os
+//!    │         └─ report (claim, rows, verdict) + environment
+//!    └─ present (terminal), --json
+//! ```
+//!
+//! Reading order: `experiments` (what an experiment is) -> one experiment -> `lab` (where it runs) ->
+//! `stats` -> `conduct` and `cleanup` -> `report` -> `text` and `present`. The only `unsafe` is in `os`.
+
+mod cleanup;
+mod cli;
+mod climb;
+mod conduct;
+mod crowd;
+mod environment;
+mod experiments;
+mod lab;
+mod limits;
+mod link;
+mod memory;
+mod os;
+mod present;
+mod progress;
+mod quantity;
+mod report;
+mod section;
+mod stats;
+mod text;
+
+use std::env;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // First of all, because `creation` times it: a program that ends at once.
+    if env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == experiments::NOTHING)
+    {
+        return ExitCode::SUCCESS;
+    }
+    cli::Cli::parse().execute()
+}

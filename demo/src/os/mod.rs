@@ -1,0 +1,17 @@
+//! The few system calls that have no safe wrapper elsewhere: the only `unsafe` of the demo.
+//!
+//! | file      | call                       | why the wrapper is safe                                 |
+//! |-----------|----------------------------|---------------------------------------------------------|
+//! | `process` | fork, posix_spawn, waitpid | refuses to fork where a second thread is                |
+//! | `memory`  | mmap `MAP_SHARED`          | hands out atomics only, so two processes may both write |
+//! | `cpu`     | sched_setaffinity          | safe already; here so that a pin is always undone       |
+//!
+//! Everything else goes through `rustix`, which needs no `unsafe`.
+
+mod cpu;
+mod memory;
+mod process;
+
+pub use cpu::{Pin, allowed_cpus, share_a_core};
+pub use memory::SharedWords;
+pub use process::{Child, die_with_parent, fork, spawn_program};

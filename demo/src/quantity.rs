@@ -1,0 +1,123 @@
+//! Numbers as people read them: three figures and a unit that fits.
+#![forbid(unsafe_code)]
+
+use crate::report::Unit;
+
+/// A unit for display, and what a value in the metric's own unit is divided by to get there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// The unit's symbol.
+    pub symbol: &'static str,
+    divisor: f64,
+}
+
+impl Scale {
+    /// The largest unit in which `value` is at least 1.
+    pub fn of(unit: Unit, value: f64) -> Scale {
+        const TIMES: [(&str, f64); 4] = [("s", 1e9), ("ms", 1e6), ("us", 1e3), ("ns", 1.0)];
+        const SIZES: [(&str, f64); 4] = [
+            ("GiB", 1_073_741_824.0),
+            ("MiB", 1_048_576.0),
+            ("KiB", 1_024.0),
+            ("B", 1.0),
+        ];
+        let ladder = match unit {
+            Unit::Nanoseconds => TIMES,
+            Unit::Bytes => SIZES,
+        };
+        let fits = |&(_, divisor): &(&str, f64)| value.abs() >= divisor;
+        let (symbol, divisor) = ladder.into_iter().find(fits).unwrap_or(ladder[3]);
+        Scale { symbol, divisor }
+    }
+
+    /// `value`, given in the metric's own unit, in this one: three significant figures, no unit.
+    pub fn number(&self, value: f64) -> String {
+        figures(value / self.divisor)
+    }
+}
+
+/// `value` with a unit: `2.35 us`.
+pub fn with_unit(unit: Unit, value: f64) -> String {
+    let scale = Scale::of(unit, value);
+    format!("{} {}", scale.number(value), scale.symbol)
+}
+
+/// How many times `more` is of `less`: `1.04`, `37`, `1,400`.
+pub fn times(more: f64, less: f64) -> String {
+    let ratio = more / less;
+    match ratio.abs() {
+        10.0.. => {
+            // Two significant figures: a ratio of two medians carries no more.
+            let step = 10f64.powf(ratio.abs().log10().floor() - 1.0);
+            grouped(((ratio / step).round() * step) as u64)
+        }
+        _ => figures(ratio),
+    }
+}
+
+/// Three significant figures: `0.53`, `1.62`, `23.5`, `132`, `1,024`.
+fn figures(value: f64) -> String {
+    match value.abs() {
+        999.5.. => {
+            let sign = if value < 0.0 { "-" } else { "" };
+            format!("{sign}{}", grouped(value.abs().round() as u64))
+        }
+        99.95.. => format!("{value:.0}"),
+        9.995.. => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// A whole number with a comma at each thousand.
+pub fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_shown_in_the_largest_unit_that_it_fills() {
+        let time = |ns| with_unit(Unit::Nanoseconds, ns);
+        assert_eq!(time(1.623), "1.62 ns");
+        assert_eq!(time(2_351.0), "2.35 us");
+        assert_eq!(time(132_000.0), "132 us");
+        assert_eq!(time(5.5e9), "5.50 s");
+        assert_eq!(time(0.25), "0.25 ns");
+        assert_eq!(time(0.0), "0.00 ns");
+        let size = |bytes| with_unit(Unit::Bytes, bytes);
+        assert_eq!(size(4_224.0), "4.12 KiB");
+        assert_eq!(size(1_000.0), "1,000 B");
+        assert_eq!(size(-2_048.0), "-2.00 KiB");
+    }
+
+    #[test]
+    fn a_spread_is_shown_in_the_unit_of_its_median() {
+        let scale = Scale::of(Unit::Nanoseconds, 1_500.0);
+        assert_eq!((scale.number(900.0), scale.symbol), ("0.90".into(), "us"));
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_000), "1,000");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn a_ratio_has_two_figures_once_it_is_large() {
+        assert_eq!(times(10.4, 10.0), "1.04");
+        assert_eq!(times(374.0, 10.0), "37");
+        assert_eq!(times(14_370.0, 10.0), "1,400");
+    }
+}

@@ -1,0 +1,132 @@
+//! One section from beginning to end: every body of its experiment, then what follows from them.
+#![forbid(unsafe_code)]
+
+use crate::cleanup::Cleanup;
+use crate::conduct::{self, conduct};
+use crate::environment::Environment;
+use crate::experiments::Experiment;
+use crate::progress::Progress;
+use crate::report::{Body, Effort, Findings, Row, Section};
+
+/// Measures `experiment`, each body in a process of its own, and judges it.
+pub fn measure(
+    experiment: &dyn Experiment,
+    effort: Effort,
+    cleanup: &Cleanup,
+    progress: &Progress,
+) -> Section {
+    let name = experiment.name();
+    let bodies = Body::ALL.map(|body| conduct(name, body, effort, cleanup, progress));
+    progress.clear();
+    conclude(experiment, effort, bodies)
+}
+
+fn conclude(experiment: &dyn Experiment, effort: Effort, bodies: [conduct::Harvest; 4]) -> Section {
+    let environment = Environment::look(bodies.iter().all(|body| body.unpinned.is_none()));
+    let mut cautions = environment.cautions();
+    let unpinned = bodies.iter().find_map(|body| body.unpinned.as_ref());
+    cautions.extend(unpinned.map(|why| format!("pinning was refused: {why}")));
+
+    let mut rows = Vec::new();
+    let mut failures = Vec::new();
+    for body in bodies {
+        rows.extend(body.rows);
+        failures.extend(body.failures);
+    }
+    cautions.extend(wide_rows(&rows));
+    let verdict = experiment.judge(Findings(&rows));
+    if verdict.is_none() && failures.is_empty() {
+        failures.push("too little could be measured here for a verdict".to_owned());
+    }
+    Section {
+        name: experiment.name().to_owned(),
+        claim: experiment.claim().to_owned(),
+        method: experiment.method(effort),
+        metrics: experiment.metrics(),
+        rows,
+        verdict,
+        cautions,
+        failures,
+        environment,
+    }
+}
+
+/// A caution that names the rows whose samples lie too far apart; `None` if there are none.
+fn wide_rows(rows: &[Row]) -> Option<String> {
+    const NAMED_MAX: usize = 4;
+    let wide: Vec<String> = rows
+        .iter()
+        .filter(|row| row.values.values().any(|value| value.is_wide()))
+        .map(|row| match row.units {
+            Some(units) => format!("{} {units}", row.label),
+            None => row.label.clone(),
+        })
+        .collect();
+    let more = wide.len().saturating_sub(NAMED_MAX);
+    let named = wide.get(..NAMED_MAX).unwrap_or(&wide).join("; ");
+    let rest = if more > 0 {
+        format!("; and {more} more")
+    } else {
+        String::new()
+    };
+    (!wide.is_empty()).then(|| {
+        format!(
+            "wide spread (p5..p95 over half the median), conclude nothing from small differences: \
+             {named}{rest}"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiments;
+    use crate::stats::Summary;
+
+    fn row(label: &str, p95: f64) -> Row {
+        let mut row = Row::new(label, Body::Thread);
+        row.values.insert(
+            "time".into(),
+            Summary {
+                median: 1.0,
+                p5: 1.0,
+                p95,
+                n: 11,
+            },
+        );
+        row
+    }
+
+    #[test]
+    fn rows_that_spread_are_named_and_the_others_are_not() {
+        assert_eq!(wide_rows(&[row("a", 1.2)]), None);
+        let text = wide_rows(&[row("calm", 1.2), row("wild", 3.0)]).unwrap();
+        assert!(text.contains("wild") && !text.contains("calm"), "{text}");
+    }
+
+    #[test]
+    fn of_many_wide_rows_the_first_are_named() {
+        let rows: Vec<Row> = (0..6).map(|i| row(&format!("r{i}"), 3.0)).collect();
+        let text = wide_rows(&rows).unwrap();
+        assert!(text.ends_with("r0; r1; r2; r3; and 2 more"), "{text}");
+    }
+
+    #[test]
+    fn a_section_without_a_verdict_has_a_failure() {
+        for experiment in experiments::ALL {
+            let bodies = std::array::from_fn(|_| conduct::Harvest::default());
+            let section = conclude(*experiment, Effort::Quick, bodies);
+            assert!(section.verdict.is_none() && !section.failures.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_unpinned_body_makes_the_section_unpinned() {
+        let mut bodies: [conduct::Harvest; 4] =
+            std::array::from_fn(|_| conduct::Harvest::default());
+        bodies[2].unpinned = Some("refused".into());
+        let section = conclude(experiments::ALL[0], Effort::Quick, bodies);
+        assert!(!section.environment.pinned);
+        assert!(section.cautions.iter().any(|text| text.contains("refused")));
+    }
+}

@@ -1,0 +1,215 @@
+//! Records: the memory of a task, and all that depends on the types of its closure and result.
+//!
+//! ```text
+//!   | Task: header of fixed shape | body: the closure, or the result, or nothing |
+//!                                 ^ body_offset
+//! ```
+//!
+//! The header is the same for all, so the scheduler handles tasks without knowing their types; what must know
+//! them goes through the [`VTable`].
+
+use std::alloc::Layout;
+use std::cell::{Cell, OnceCell, UnsafeCell};
+use std::io;
+use std::mem::{ManuallyDrop, offset_of};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::ptr;
+
+use super::{HANDLE, Joiner, Payload, REF, Stage, Task, TaskPtr, Token, WaitReason, drop_quietly, memory};
+use crate::id::Id;
+use crate::interrupts::{Cancelled, Interrupts};
+use crate::seam::sync::atomic::{AtomicPtr, AtomicUsize};
+use crate::stack::Label;
+
+#[repr(C)]
+struct Record<F, T> {
+    task: Task,
+    body: Body<F, T>,
+}
+
+/// Which it is, the task's `stage` tells.
+#[repr(C)]
+union Body<F, T> {
+    closure: ManuallyDrop<F>,
+    result: ManuallyDrop<Result<T, Payload>>,
+}
+
+/// What depends on the types of closure and result.
+pub(super) struct VTable {
+    /// Where the body begins.
+    pub(super) body_offset: usize,
+    /// Runs the closure, or drops it if cancelled, and stores the result. Never unwinds.
+    pub(super) run: unsafe fn(TaskPtr),
+    /// Drops what the body is, and stores a failure as the result. Never unwinds.
+    pub(super) fail: unsafe fn(TaskPtr, Payload),
+    /// Drops a result that nobody will take; hands it back if it is a panic. Never unwinds.
+    pub(super) dispose: unsafe fn(TaskPtr) -> Option<Payload>,
+    /// Drops what is left and frees the record.
+    pub(super) free: unsafe fn(TaskPtr),
+}
+
+/// How a coroutine is to be spawned.
+pub(crate) struct Birth {
+    pub(crate) id: Id,
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) spawned_at: &'static Location<'static>,
+    /// 0: the default.
+    pub(crate) stack_bytes: usize,
+    pub(crate) may_move: bool,
+}
+
+impl TaskPtr {
+    /// Makes the record of a coroutine that will run `closure`, with two references: the runtime's, and
+    /// the handle's.
+    ///
+    /// # Errors
+    /// `OutOfMemory`; the closure is dropped then.
+    ///
+    /// # Safety
+    /// The closure, and the result until it is taken, stay valid until the coroutine has finished; if
+    /// `birth.may_move`, both may be sent to another thread.
+    #[inline]
+    pub(crate) unsafe fn new<F, T>(birth: Birth, closure: F) -> io::Result<Self>
+    where
+        F: FnOnce() -> T,
+    {
+        let Some(record) = memory::take(Layout::new::<Record<F, T>>()) else {
+            return Err(out_of_memory());
+        };
+        let record = record.cast::<Record<F, T>>();
+        let task = Task {
+            token: Cell::new(Token::Empty),
+            wait_reason: Cell::new(WaitReason::Unpark),
+            unparked: Cell::new(false),
+            stage: Cell::new(Stage::Fresh),
+            context: Cell::new(None),
+            interrupts: Interrupts::new(),
+            position: Cell::new(0),
+            joiner: Cell::new(Joiner::Nobody),
+            locals: OnceCell::new(),
+            state: AtomicUsize::new(HANDLE | 2 * REF),
+            home: AtomicPtr::new(ptr::null_mut()),
+            remote_joiner: UnsafeCell::new(None),
+            vtable: const { &VTable::of::<F, T>() },
+            label: Label { name: birth.name, id: birth.id, spawned_at: birth.spawned_at },
+            stack_bytes: birth.stack_bytes,
+            may_move: birth.may_move,
+        };
+        let body = Body { closure: ManuallyDrop::new(closure) };
+        // SAFETY: freshly allocated with this layout, so writable, aligned and nobody else's.
+        unsafe { record.write(Record { task, body }) };
+        Ok(TaskPtr(record.cast()))
+    }
+
+    /// # Safety
+    /// The task was made with these types. The place is only good for what `stage` says.
+    unsafe fn body<F, T>(self) -> *mut Body<F, T> {
+        let record = self.0.cast::<Record<F, T>>().as_ptr();
+        // SAFETY: a record begins with its task (`repr(C)`), and the pointer came from the record.
+        unsafe { &raw mut (*record).body }
+    }
+}
+
+#[cold]
+fn out_of_memory() -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left for the record of a coroutine")
+}
+
+impl VTable {
+    const fn of<F: FnOnce() -> T, T>() -> Self {
+        VTable {
+            body_offset: offset_of!(Record<F, T>, body),
+            run: run::<F, T>,
+            fail: fail::<F, T>,
+            dispose: dispose::<F, T>,
+            free: free::<F, T>,
+        }
+    }
+}
+
+unsafe fn run<F: FnOnce() -> T, T>(task: TaskPtr) {
+    debug_assert_eq!(task.stage.get(), Stage::Fresh, "a coroutine is run once");
+    // SAFETY: the vtable belongs to the types; the worker is alone with the body until the end is announced.
+    let body = unsafe { task.body::<F, T>() };
+    task.stage.set(Stage::Empty);
+    // SAFETY: `Fresh`, so the body is the closure, and it is taken once.
+    let closure = unsafe { ManuallyDrop::take(&mut (*body).closure) };
+    let result = if task.cancel_requested() {
+        drop_quietly(closure);
+        Err(Box::new(Cancelled) as Payload)
+    } else {
+        catch_unwind(AssertUnwindSafe(closure)).map_err(|payload| task.interrupts.caught(payload))
+    };
+    let result = if task.locals.get().is_some() { drop_locals(task, result) } else { result };
+    // SAFETY: as above; the body is empty.
+    unsafe { (*body).result = ManuallyDrop::new(result) };
+    task.stage.set(Stage::Finished);
+}
+
+/// Drops the coroutine's locals, youngest first; they may use the older ones, and block. The first panic is the
+/// result.
+#[cold]
+fn drop_locals<T>(task: TaskPtr, mut result: Result<T, Payload>) -> Result<T, Payload> {
+    task.interrupts.shielded(|| {
+        loop {
+            let Some((_, value)) = task.locals().borrow_mut().pop() else { break };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+                match &result {
+                    Ok(_) => drop_quietly(std::mem::replace(&mut result, Err(payload))),
+                    Err(_) => drop_quietly(payload),
+                }
+            }
+        }
+    });
+    result
+}
+
+unsafe fn fail<F, T>(task: TaskPtr, payload: Payload) {
+    // SAFETY: the caller is alone with the body.
+    unsafe {
+        drop_body::<F, T>(task);
+        (*task.body::<F, T>()).result = ManuallyDrop::new(Err(payload));
+    }
+    task.stage.set(Stage::Finished);
+}
+
+unsafe fn dispose<F, T>(task: TaskPtr) -> Option<Payload> {
+    if task.stage.get() == Stage::Finished {
+        // SAFETY: the caller owns the result, see `TaskPtr::dispose`; by its stage it is one.
+        let result = unsafe { &mut *(*task.body::<F, T>()).result };
+        if result.as_ref().is_err_and(|payload| !payload.is::<Cancelled>()) {
+            task.stage.set(Stage::Empty);
+            // SAFETY: read once, by its new stage.
+            return unsafe { ptr::read(result) }.err();
+        }
+    }
+    // SAFETY: the caller owns the body.
+    unsafe { drop_body::<F, T>(task) };
+    None
+}
+
+/// Drops what the body is, if anything.
+///
+/// # Safety
+/// The caller is alone with it; the types are those that the task was made with.
+unsafe fn drop_body<F, T>(task: TaskPtr) {
+    // SAFETY: as promised; the stage tells which it is, and says from now on that it is nothing.
+    unsafe {
+        let body = task.body::<F, T>();
+        match task.stage.replace(Stage::Empty) {
+            Stage::Fresh => drop_quietly(ManuallyDrop::take(&mut (*body).closure)),
+            Stage::Finished => drop_quietly(ManuallyDrop::take(&mut (*body).result)),
+            Stage::Empty => {}
+        }
+    }
+}
+
+unsafe fn free<F, T>(task: TaskPtr) {
+    // SAFETY: the last reference is gone. The closure has run or was dropped, and the result was taken or disposed
+    // of; what may be left of a forgotten handle's is dropped here.
+    unsafe {
+        drop_body::<F, T>(task);
+        ptr::drop_in_place(task.0.as_ptr());
+        memory::give(task.0.cast(), Layout::new::<Record<F, T>>());
+    }
+}
