@@ -13,13 +13,12 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crate::home::{self, Home};
 use crate::park::{self, WaitReason, Wake};
 use crate::seam::clock;
-use crate::seam::sync::atomic::{Ordering, fence};
 use crate::task::{Birth, Joiner, Message, Payload, TaskPtr, TaskRef};
 
 pub use crate::id::Id;
@@ -173,9 +172,10 @@ impl Builder {
     where
         F: FnOnce() -> T,
     {
-        home.reserve_stack()?;
-        if self.stack_bytes != 0 {
-            home.stacks.borrow_mut().reserve(self.stack_bytes, 1)?;
+        if self.stack_bytes == 0 {
+            home.reserve_stack()?;
+        } else {
+            home.promise_stack(self.stack_bytes)?;
         }
         let birth = Birth {
             id: home.ids.take(),
@@ -356,9 +356,12 @@ impl<T> JoinHandle<T> {
 }
 
 /// Asks for the cancellation of `task`, from any thread.
+///
+/// # Panics
+/// In a program that cannot unwind.
 pub(crate) fn cancel(task: &TaskRef) {
+    assert!(cfg!(panic = "unwind"), "a coroutine can be cancelled only in a program built with panic = \"unwind\"");
     if task.get().request_cancel() {
-        fence(Ordering::SeqCst); // pairs with the fence in `Home::bind`
         park::tell(task, Message::Cancel);
     }
 }
@@ -516,5 +519,9 @@ pub fn park_timeout(duration: Duration) {
 /// });
 /// ```
 pub fn shield<T>(f: impl FnOnce() -> T) -> T {
-    park::with_interrupts(|interrupts| interrupts.shielded(f))
+    // The strand is asked for again at the end: inside a generator it may be another one then.
+    park::with_interrupts(|interrupts| interrupts.add_shields(1));
+    let outcome = catch_unwind(AssertUnwindSafe(f));
+    park::with_interrupts(|interrupts| interrupts.remove_shields(1));
+    outcome.unwrap_or_else(|payload| resume_unwind(payload))
 }

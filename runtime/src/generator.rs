@@ -20,9 +20,10 @@ use std::panic::Location;
 
 use crate::context::{RawGenerator, RawYielder};
 use crate::id::Id;
-use crate::interrupts::Frame;
+use crate::interrupts::{Frame, Interrupts, calm};
 use crate::park;
 use crate::seam::sync::thread_local;
+use crate::stack::overflow::{self, AltStack};
 use crate::stack::{Label, StackConfig, Stacks};
 use crate::sys::process::is_thread_ending;
 use crate::time::watch_frame;
@@ -63,9 +64,16 @@ where
     Ret: 'static,
 {
     raw: Option<RawGenerator<In, Out, Ret>>,
-    /// The timeouts that the suspended body is inside of.
-    frames: Vec<Frame>,
+    held: Held,
     label: Box<Label>,
+}
+
+/// What belongs to the stack of a suspended generator, not to the strand that will resume it: the timeouts and
+/// shields that the body is inside of.
+#[derive(Default)]
+struct Held {
+    frames: Vec<Frame>,
+    shields: u32,
 }
 
 /// A generator's own end: what its body suspends through.
@@ -77,6 +85,11 @@ pub struct Yielder<In, Out> {
 thread_local! {
     /// Stacks of this thread's generators.
     static STACKS: RefCell<Stacks> = RefCell::new(Stacks::new(StackConfig::default()));
+    /// Lets an overflow be reported that happens here.
+    static ALTERNATE: Option<AltStack> = {
+        overflow::install();
+        AltStack::ensure().ok()
+    };
 }
 
 impl<In, Out, Ret> Generator<In, Out, Ret> {
@@ -89,6 +102,7 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
     where
         F: FnOnce(&Yielder<In, Out>, In) -> Ret + 'static,
     {
+        let _ = ALTERNATE.try_with(|_| ());
         let stack = STACKS
             .try_with(|stacks| stacks.borrow_mut().acquire(StackConfig::default().stack_bytes))
             .expect("a generator is made while its thread ends")
@@ -98,7 +112,7 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
         // SAFETY: the label is boxed, and stays until the generator's drop has released the stack.
         unsafe { stack.set_label(&raw const *label) };
         let raw = RawGenerator::new(stack, move |raw, first| body(&Yielder { raw, not_send: PhantomData }, first));
-        Generator { raw: Some(raw), frames: Vec::new(), label }
+        Generator { raw: Some(raw), held: Held::default(), label }
     }
 
     /// Runs the body until it suspends itself or returns. Cost: two stack switches.
@@ -110,8 +124,7 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
         let Some(raw) = self.raw.as_mut().filter(|raw| !raw.is_done()) else {
             panic!("a generator is resumed after its end")
         };
-        let depth = link_frames(&mut self.frames);
-        let leave = Leave { frames: &mut self.frames, depth };
+        let leave = Leave::join(&mut self.held);
         let outcome = raw.resume(value);
         drop(leave);
         match outcome {
@@ -126,35 +139,57 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
     }
 }
 
-/// Takes the generator's frames away from the strand that resumed it, however the resume ends.
+/// Takes what the generator holds away from the strand that resumed it, however the resume ends.
 struct Leave<'a> {
-    frames: &'a mut Vec<Frame>,
+    held: &'a mut Held,
+    // What the strand had before.
     depth: usize,
+    shields: u32,
+}
+
+impl<'a> Leave<'a> {
+    /// Gives what a generator holds to the strand that resumes it.
+    #[inline]
+    fn join(held: &'a mut Held) -> Self {
+        let (depth, shields) = park::with_interrupts(|interrupts| (interrupts.depth(), interrupts.shields()));
+        if held.shields > 0 || !held.frames.is_empty() {
+            held.join();
+        }
+        Leave { held, depth, shields }
+    }
 }
 
 impl Drop for Leave<'_> {
     #[inline]
     fn drop(&mut self) {
         park::with_interrupts(|interrupts| {
-            if interrupts.depth() > self.depth {
-                *self.frames = interrupts.unlink_from(self.depth);
-                self.frames.iter_mut().filter_map(|frame| frame.timer.take()).for_each(park::cancel_timer);
+            if interrupts.depth() > self.depth || interrupts.shields() > self.shields {
+                self.held.leave(interrupts, self.depth, self.shields);
             }
         });
     }
 }
 
-/// Gives the frames of a generator to the strand that resumes it; returns how many it had before.
-#[inline]
-fn link_frames(frames: &mut Vec<Frame>) -> usize {
-    let depth = park::with_interrupts(|interrupts| interrupts.depth());
-    if !frames.is_empty() {
-        let watched: Vec<_> = frames.iter().filter(|frame| !frame.expired).map(|f| (f.id, f.deadline)).collect();
-        park::with_interrupts(|interrupts| interrupts.link(std::mem::take(frames)));
-        park::attract_attention();
+impl Held {
+    #[cold]
+    fn join(&mut self) {
+        let live = self.frames.iter().filter(|frame| !frame.expired);
+        let watched: Vec<_> = live.map(|frame| (frame.id, frame.deadline)).collect();
+        park::with_interrupts(|interrupts| {
+            interrupts.link(std::mem::take(&mut self.frames));
+            interrupts.add_shields(std::mem::take(&mut self.shields));
+        });
         watched.into_iter().for_each(|(id, deadline)| watch_frame(id, deadline));
+        park::attract_attention();
     }
-    depth
+
+    #[cold]
+    fn leave(&mut self, interrupts: &Interrupts, depth: usize, shields: u32) {
+        self.frames = interrupts.unlink_from(depth);
+        self.frames.iter_mut().filter_map(|frame| frame.timer.take()).for_each(park::cancel_timer);
+        self.shields = interrupts.shields() - shields;
+        interrupts.remove_shields(self.shields);
+    }
 }
 
 impl<In, Out> Yielder<In, Out> {
@@ -174,19 +209,18 @@ impl<In, Out, Ret> Drop for Generator<In, Out, Ret> {
         if raw.is_suspended() && (is_thread_ending() || cfg!(panic = "abort")) {
             // Its frames may borrow thread-locals that are gone, or cannot be unwound: they stay as they are.
             let label = std::mem::replace(&mut self.label, Box::new(Label { name: None, id: Id::take_one(), spawned_at: Location::caller() }));
-            eprintln!("a generator made at {} is leaked: it was still suspended when its thread ended", label.spawned_at);
+            let why = if cfg!(panic = "abort") { "it cannot unwind without panic = \"unwind\"" } else { "its thread was ending" };
+            eprintln!("a generator made at {} was dropped while it was suspended, and is leaked: {why}", label.spawned_at);
             std::mem::forget((raw, label));
             return;
         }
-        let depth = link_frames(&mut self.frames);
-        park::with_interrupts(|interrupts| {
-            // Its destructors may wait; nothing may be raised there.
-            let flag = interrupts.mark_unwinding();
-            raw.unwind();
-            drop(flag);
-            interrupts.mark_calm();
-            interrupts.unlink_from(depth);
-        });
+        let leave = Leave::join(&mut self.held);
+        // Its destructors may wait; nothing may be raised there. The strand is asked for again at the end: they may
+        // have been carried to another, by a generator around this one.
+        let flag = park::with_interrupts(Interrupts::mark_unwinding);
+        raw.unwind();
+        calm(&flag);
+        drop(leave);
         let stack = raw.into_stack();
         // While the thread ends the stacks may be gone already; then this one is lost with its slab.
         let _ = STACKS.try_with(|stacks| stacks.borrow_mut().release(stack));

@@ -22,11 +22,11 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::id::Ids;
 use crate::injector::Injector;
-use crate::interrupts::FrameId;
+use crate::interrupts::{Cancelled, FrameId};
 use crate::mailbox::Mailbox;
 use crate::run_queue::RunQueue;
-use crate::seam::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
-use crate::seam::sync::{Arc, thread_local};
+use crate::seam::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::seam::sync::{Arc, thread, thread_local};
 use crate::stack::{StackConfig, Stacks, pool::Pool};
 use crate::task::{Joiner, Message, TaskPtr, Token};
 use crate::timer::Timers;
@@ -92,6 +92,8 @@ pub(crate) struct Home {
     counts: Arc<Counts>,
     /// Up to this many may have been spawned before more stacks are looked for: each finds one when it starts.
     spawned_max: Cell<u64>,
+    /// No memory was left for another stack when it last looked.
+    starved: Cell<bool>,
     pub(crate) idle: RefCell<Pool<Context>>,
 
     // Waits.
@@ -114,6 +116,8 @@ pub(crate) struct Shared {
     // Never changes.
     pub(crate) config: Config,
     pub(crate) seats: Box<[Seat]>,
+    /// Each worker can have a core: then one that waits for another may spin.
+    pub(crate) cores_for_all: bool,
     // Any thread.
     /// Spawned by plain threads, not started.
     pub(crate) injector: Injector<Fresh>,
@@ -268,6 +272,7 @@ impl Home {
             ids: Ids::new(),
             counts: shared.seats[index].counts.clone(),
             spawned_max: Cell::new(0),
+            starved: Cell::new(false),
             idle: RefCell::new(Pool::new(usize::MAX)),
             timers: RefCell::new(Timers::new()),
             stacks: RefCell::new(Stacks::new(config.stacks)),
@@ -360,7 +365,7 @@ impl Home {
             self.handovers_left.set(HANDOVERS_MAX);
             let position = self.queue(|queue| queue.push(runnable));
             if let Err(fresh) = runnable.look() {
-                fresh.position.set(position);
+                fresh.set_position(position);
             }
         } else {
             self.handovers_left.set(left - 1);
@@ -386,25 +391,27 @@ impl Home {
     /// Makes a coroutine that could have started anywhere this worker's.
     fn bind(&self, fresh: Fresh) {
         fresh.0.set_home(self.mailbox);
-        // Pairs with the fence of a canceller: it sees the home and sends a message, or `run`, later on this
-        // thread, sees that cancellation was asked for.
-        fence(Ordering::SeqCst);
     }
 
     /// Takes a coroutine that plain threads have spawned, or that another worker has not got round to.
     pub(crate) fn take_from_others(&self) -> Option<TaskPtr> {
         let shared = &*self.shared;
         let mut others = (1..shared.seats.len()).map(|n| &shared.seats[(self.index + n) % shared.seats.len()]);
+        let has_stack = self.reserve_stack().is_ok();
+        self.starved.set(!has_stack);
         let task = shared.injector.pop(|fresh| self.bind(fresh)).or_else(|| {
+            if !has_stack {
+                return None; // whoever has them can start them
+            }
             others.find_map(|seat| {
                 let stolen = seat.fresh.pop(|fresh| self.bind(fresh))?;
                 seat.counts.stolen.fetch_add(1, Ordering::Relaxed);
                 Some(stolen)
             })
         })?;
-        // It wants a stack of ours now; if there is none, it is told so when it starts.
+        // It wants a stack of ours now.
         count(&self.counts.taken);
-        self.spawned_max.set(0);
+        self.spawned_max.set(self.spawned_max.get().saturating_sub(1));
         Some(task.0)
     }
 
@@ -431,13 +438,9 @@ impl Home {
     #[inline(always)]
     pub(crate) fn claim(&self, child: TaskPtr) -> bool {
         if self.several && child.may_move {
-            let claimed = self.seat().fresh.remove(child.position.get(), Fresh(child));
-            if claimed {
-                self.bind(Fresh(child));
-            }
-            return claimed;
+            return self.seat().fresh.remove(child.position(), Fresh(child), |fresh| self.bind(fresh));
         }
-        child.is_home(self.mailbox) && self.queue(|queue| queue.remove(child.position.get(), Runnable::fresh(child)))
+        child.is_home(self.mailbox) && self.queue(|queue| queue.remove(child.position(), Runnable::fresh(child)))
     }
 
     /// Runs a child that the calling coroutine has claimed, right here, on a stack of its own, until it ends or suspends
@@ -448,11 +451,14 @@ impl Home {
     /// switches and two turns: half of a spawn and join.
     #[inline(always)]
     pub(crate) fn run_child(&self, child: TaskPtr) -> bool {
-        let idle = if child.stack_bytes == 0 && self.use_turn() { self.idle.borrow_mut().pop() } else { None };
+        let left = self.handovers_left.get();
+        let may = child.stack_bytes == 0 && left > 0 && self.use_turn();
+        let idle = if may { self.idle.borrow_mut().pop() } else { None };
         let (Some(context), Some(caller)) = (idle, self.current.get()) else {
             self.hand_over(Runnable::fresh(child));
             return false;
         };
+        self.handovers_left.set(left - 1);
         child.set_joiner(Joiner::Resumer);
         self.begin(child, context);
         self.set_current(Some(context));
@@ -569,16 +575,30 @@ impl Home {
         Ok(())
     }
 
+    /// Sees to it that one more coroutine of this unusual size will find a stack.
+    ///
+    /// With several workers that is found out when it starts: nobody knows where that will be.
+    ///
+    /// # Errors
+    /// As [`reserve_stack`](Self::reserve_stack), and `InvalidInput` for an absurd size.
+    #[cold]
+    pub(crate) fn promise_stack(&self, stack_bytes: usize) -> io::Result<()> {
+        let mut stacks = self.stacks.borrow_mut();
+        if self.several { stacks.reserve(stack_bytes, 1).map(drop) } else { stacks.promise(stack_bytes) }
+    }
+
     /// Takes a new coroutine in.
     #[inline(always)]
     pub(crate) fn admit(&self, task: TaskPtr) {
         count(&self.counts.spawned);
         if self.several && task.may_move {
-            self.seat().fresh.push(Fresh(task), |position| task.position.set(position));
-            self.shared.wake_one();
+            let shared = &*self.shared;
+            if self.seat().fresh.push(Fresh(task), &shared.sleepers, |position| task.set_position(position)) {
+                shared.wake_a_sleeper();
+            }
         } else {
             task.set_home(self.mailbox);
-            task.position.set(self.queue(|queue| queue.push(Runnable::fresh(task))));
+            task.set_position(self.queue(|queue| queue.push(Runnable::fresh(task))));
         }
     }
 
@@ -586,7 +606,7 @@ impl Home {
     #[inline]
     pub(crate) fn begin(&self, task: TaskPtr, context: Context) {
         task.adopt(context);
-        if self.phase.get() != Phase::Running {
+        if self.shared.phase() != Phase::Running {
             task.request_cancel();
         }
     }
@@ -600,18 +620,25 @@ impl Home {
 
     /// Puts a coroutine from elsewhere, which has not started, into the queue.
     pub(crate) fn enqueue_fresh(&self, task: TaskPtr) {
-        task.position.set(self.queue(|queue| queue.push(Runnable::fresh(task))));
+        task.set_position(self.queue(|queue| queue.push(Runnable::fresh(task))));
     }
 
     /// Some worker has coroutines that could start here.
     pub(crate) fn anything_to_take(&self) -> bool {
         let shared = &self.shared;
-        !shared.injector.is_empty() || self.several && shared.seats.iter().any(|seat| !seat.fresh.is_empty())
+        let stealable = || !self.starved.get() && shared.seats.iter().any(|seat| !seat.fresh.is_empty_for_sure());
+        !shared.injector.is_empty_for_sure() || self.several && stealable()
     }
 
-    /// Forgets who was runnable: they have been given up.
+    /// Forgets who was runnable: those who have started were given up; the others never will, and are told so.
     pub(crate) fn clear_queue(&self) {
-        self.queue(|queue| while queue.pop().is_some() {});
+        while let Some(next) = self.take() {
+            if let Err(fresh) = next.look() {
+                // SAFETY: it was just taken out of the queue, and has not started.
+                let joiner = unsafe { fresh.fail(Box::new(Cancelled)) };
+                self.bury(joiner);
+            }
+        }
     }
 
     /// Announces the end of a coroutine, whose result is in place and whose context has been left. Returns
@@ -643,20 +670,15 @@ impl Shared {
     /// Takes in a coroutine that a plain thread has spawned.
     pub(crate) fn inject(&self, task: TaskPtr) {
         self.injected.fetch_add(1, Ordering::Release);
-        self.injector.push(Fresh(task), |position| task.position.set(position));
-        fence(Ordering::SeqCst); // pairs with the fence of whoever falls asleep
-        if self.seats.len() == 1 { self.seats[0].mailbox.wake() } else { self.wake_one() }
-    }
-
-    /// Wakes a worker that sleeps, if any, because there is something to take.
-    #[inline]
-    pub(crate) fn wake_one(&self) {
-        fence(Ordering::SeqCst); // pairs with the fence of whoever falls asleep
-        if self.sleepers.load(Ordering::Relaxed) > 0 {
+        let somebody_sleeps = self.injector.push(Fresh(task), &self.sleepers, |position| task.set_position(position));
+        if self.seats.len() == 1 {
+            self.seats[0].mailbox.wake();
+        } else if somebody_sleeps {
             self.wake_a_sleeper();
         }
     }
 
+    /// Wakes a worker that sleeps, if any, because there is something to take.
     #[cold]
     fn wake_a_sleeper(&self) {
         if let Some(seat) = self.seats.iter().find(|seat| seat.mailbox.is_asleep()) {
@@ -698,8 +720,10 @@ impl Shared {
     }
 
     pub(crate) fn new(config: Config, mailboxes: Vec<&'static Mailbox<Message>>) -> Self {
+        let cores_for_all = config.workers == 1 || thread::available_parallelism().is_ok_and(|cores| cores.get() >= config.workers);
         Shared {
             config,
+            cores_for_all,
             seats: mailboxes.into_iter().map(Seat::new).collect(),
             injector: Injector::new(),
             injected: AtomicU64::new(0),

@@ -24,17 +24,28 @@ impl<T: Copy + PartialEq> Injector<T> {
         Injector { len: AtomicUsize::new(0), queue: Mutex::new(RunQueue::new()) }
     }
 
-    /// Appends an entry. `place` is told its position before anyone else can take it.
-    pub(crate) fn push(&self, entry: T, place: impl FnOnce(Position)) {
+    /// Appends an entry. `place` is told its position before anyone else can take it. Returns whether `sleepers` was
+    /// not zero: then somebody must be woken.
+    ///
+    /// Whoever falls asleep counts itself first, and looks into the queue [with the lock](Self::is_empty_for_sure)
+    /// second. If it looks after this push, it sees the entry; if before, its count is seen here.
+    pub(crate) fn push(&self, entry: T, sleepers: &AtomicUsize, place: impl FnOnce(Position)) -> bool {
         let mut queue = lock(&self.queue);
         place(queue.tail());
         queue.push(entry);
         self.len.store(self.len.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        sleepers.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether there is no entry, and none was pushed by someone who has not seen what the caller did before.
+    pub(crate) fn is_empty_for_sure(&self) -> bool {
+        let _queue = lock(&self.queue);
+        self.is_empty()
     }
 
     /// Takes the oldest entry; `bind` is told of it before the lock is released.
     pub(crate) fn pop(&self, bind: impl FnOnce(T)) -> Option<T> {
-        // A stale 0 is harmless: who falls asleep looks again, after the fence of its mailbox.
+        // A stale 0 is harmless: who falls asleep looks again, with the lock.
         if self.is_empty() {
             return None;
         }
@@ -45,11 +56,12 @@ impl<T: Copy + PartialEq> Injector<T> {
         Some(entry)
     }
 
-    /// Takes a certain entry, unless somebody else has.
-    pub(crate) fn remove(&self, position: Position, entry: T) -> bool {
+    /// Takes a certain entry, unless somebody else has; `bind` is told of it before the lock is released.
+    pub(crate) fn remove(&self, position: Position, entry: T, bind: impl FnOnce(T)) -> bool {
         let mut queue = lock(&self.queue);
         let removed = queue.remove(position, entry);
         if removed {
+            bind(entry);
             self.len.store(self.len.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         }
         removed
@@ -72,7 +84,7 @@ mod tests {
 
     #[test]
     fn every_entry_goes_to_exactly_one_taker() {
-        let injector = Arc::new(Injector::new());
+        let (injector, nobody) = (Arc::new(Injector::new()), AtomicUsize::new(0));
         let taken: Vec<Vec<u32>> = std::thread::scope(|scope| {
             let takers: Vec<_> = (0..3)
                 .map(|_| {
@@ -87,12 +99,12 @@ mod tests {
                 .collect();
             (0..10_000u32).for_each(|n| {
                 let mut position = 0;
-                injector.push(n, |p| position = p);
-                if n % 3 == 0 && injector.remove(position, n) {
-                    injector.push(n, |_| ());
+                injector.push(n, &nobody, |p| position = p);
+                if n % 3 == 0 && injector.remove(position, n, |_| ()) {
+                    injector.push(n, &nobody, |_| ());
                 }
             });
-            (0..3).for_each(|_| injector.push(u32::MAX, |_| ()));
+            (0..3).for_each(|_| drop(injector.push(u32::MAX, &nobody, |_| ())));
             takers.into_iter().map(|taker| taker.join().unwrap()).collect()
         });
         let mut all: Vec<u32> = taken.into_iter().flatten().filter(|&n| n != u32::MAX).collect();

@@ -14,7 +14,8 @@
 //! `thread::panicking()` speaks of the thread: it is true for all coroutines of a worker while one of
 //! them is suspended in a destructor. So each strand keeps a flag of its own: set when something is
 //! raised here or when the panic hook runs on it, cleared with the payload, or when `panicking()` is
-//! seen false, which says that nobody on this thread unwinds.
+//! seen false, which says that nobody on this thread unwinds. For a panic that the user's code has caught, of which
+//! nothing tells us, that is looked at whenever the strand suspends, until it is.
 //!
 //! Plain data and rules; `cancel` does the raising.
 #![forbid(unsafe_code)]
@@ -77,7 +78,8 @@ pub(crate) struct Frame {
     pub(crate) expired: bool,
 }
 
-type Flag = Arc<AtomicBool>;
+/// Whether an unwinding goes on.
+pub(crate) type Flag = Arc<AtomicBool>;
 
 thread_local! {
     /// The flags of the strands of this thread that unwind.
@@ -97,7 +99,8 @@ pub(crate) struct Interrupts {
 
 #[derive(Default)]
 struct Seldom {
-    unwinding: RefCell<Option<Flag>>,
+    /// One for each unwinding that has begun here and has not been seen to end.
+    unwinding: RefCell<Vec<Flag>>,
     frames: RefCell<Vec<Frame>>,
 }
 
@@ -154,12 +157,25 @@ impl Interrupts {
         if payload.is::<Raise>() { Box::new(Cancelled) } else { payload }
     }
 
-    /// Holds everything off until `f` returns.
+    /// Holds everything off until `f` returns, which must be in this same strand.
     pub(crate) fn shielded<T>(&self, f: impl FnOnce() -> T) -> T {
-        self.shields.set(self.shields.get() + 1);
+        self.add_shields(1);
         let outcome = catch_unwind(AssertUnwindSafe(f));
-        self.shields.set(self.shields.get() - 1);
+        self.remove_shields(1);
         outcome.unwrap_or_else(|payload| resume_unwind(payload))
+    }
+
+    pub(crate) fn shields(&self) -> u32 {
+        self.shields.get()
+    }
+
+    /// Holds everything off until they are removed.
+    pub(crate) fn add_shields(&self, count: u32) {
+        self.shields.set(self.shields.get() + count);
+    }
+
+    pub(crate) fn remove_shields(&self, count: u32) {
+        self.shields.set(self.shields.get() - count);
     }
 }
 
@@ -172,7 +188,7 @@ impl Interrupts {
             with_flags(|flags| flags.drain(..).for_each(|flag| flag.store(false, Ordering::Relaxed)));
             return false;
         }
-        let own = self.seldom().unwinding.borrow().as_ref().is_some_and(is_set);
+        let own = self.seldom().unwinding.borrow().iter().any(is_set);
         // Somebody unwinds. If nobody has said so it is us, by a `resume_unwind` of the user's own.
         own || !with_flags(|flags| flags.iter().any(is_set))
     }
@@ -184,17 +200,23 @@ impl Interrupts {
             flags.retain(is_set);
             flags.push(flag.clone());
         });
-        *self.seldom().unwinding.borrow_mut() = Some(flag.clone());
+        let mut own = self.seldom().unwinding.borrow_mut();
+        own.retain(is_set);
+        own.push(flag.clone());
         flag
     }
 
     /// Notes that this strand's unwinding was caught.
     pub(crate) fn mark_calm(&self) {
-        let flag = self.seldom.get().and_then(|seldom| seldom.unwinding.borrow_mut().take());
-        if let Some(flag) = flag {
-            flag.store(false, Ordering::Relaxed);
+        if let Some(seldom) = self.seldom.get() {
+            seldom.unwinding.borrow_mut().drain(..).for_each(|flag| calm(&flag));
         }
     }
+}
+
+/// Says that an unwinding has ended.
+pub(crate) fn calm(flag: &Flag) {
+    flag.store(false, Ordering::Relaxed);
 }
 
 fn is_set(flag: &Flag) -> bool {

@@ -92,9 +92,12 @@ fn park_coroutine(task: TaskPtr, reason: WaitReason) {
 /// Lets all others run that can, then returns.
 #[inline(always)]
 pub(crate) fn yield_now(home: &Home, context: Context) {
+    if context.attention() {
+        look_up(context);
+    }
     home.enqueue(context);
     suspend(context);
-    // Only now: a yield has nothing to lose, and this way one look is enough.
+    // Once more: a yield has nothing to lose.
     if context.attention() {
         look_up(context);
     }
@@ -124,8 +127,16 @@ fn raise_if_due(task: TaskPtr) {
     if let Some(cause) = task.interrupts.due() {
         task.interrupts.raise(cause);
     }
-    if !task.interrupts.is_pending() {
+    if !task.interrupts.is_pending() && !task.interrupts.is_unwinding() {
         task.context().set_attention(false);
+    }
+}
+
+/// Raises what is due in the strand that runs, if anything.
+pub(crate) fn check() {
+    match home::current() {
+        Some((_, task)) => raise_if_due(task),
+        None => this_thread(|thread| raise_on_thread(&thread.interrupts)),
     }
 }
 

@@ -18,10 +18,12 @@ use std::time::Duration;
 use crate::coroutine::{self, JoinHandle};
 use crate::home::{self, Config, Phase, Shared};
 use crate::mailbox::Mailbox;
+use crate::park;
 use crate::seam::clock;
 use crate::seam::sync::atomic::{AtomicBool, Ordering};
 use crate::seam::sync::{Arc, Mutex, Once, lock, real, thread};
 use crate::stack::{StackConfig, overflow};
+use crate::sys::memory::refused;
 use crate::sys::process::{is_forked_child, is_thread_ending, refuse_in_forked_child};
 use crate::task::Message;
 use crate::worker::Worker;
@@ -192,7 +194,7 @@ impl Runtime {
     fn start(config: Config) -> io::Result<Self> {
         let mailboxes = Mailboxes::take(config.workers);
         let shared = Arc::new(Shared::new(config, mailboxes.0.clone()));
-        let worker = Worker::new(0, shared.clone())?;
+        let worker = Worker::new(0, shared.clone()).map_err(no_descriptor)?;
         let mut runtime = Runtime {
             shared,
             threads: Vec::new(),
@@ -216,7 +218,7 @@ impl Runtime {
         let thread = thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
             let worker = match Worker::new(index, shared) {
                 Ok(worker) => worker,
-                Err(error) => return drop(report.send(Err(error))),
+                Err(error) => return drop(report.send(Err(no_descriptor(error)))),
             };
             // SAFETY: the worker is this thread's, declared before the guard, and stays where it is.
             match unsafe { worker.enter() } {
@@ -226,7 +228,8 @@ impl Runtime {
                 }
                 Err(error) => drop(report.send(Err(error))),
             }
-        })?;
+        });
+        let thread = thread.map_err(no_thread)?;
         let started = reported.recv().unwrap_or_else(|_| Err(io::Error::other("a worker thread died at its start")));
         match started {
             Ok(()) => Ok(thread),
@@ -306,6 +309,14 @@ impl Runtime {
     #[track_caller]
     fn enter(&self) -> Inside<'_> {
         refuse_in_forked_child();
+        let own = home::here().is_some_and(|home| Arc::ptr_eq(&home.shared, &self.shared));
+        assert!(!own, "Runtime::run is called by a coroutine of that runtime: spawn another coroutine instead");
+        park::with_interrupts(|interrupts| {
+            if interrupts.is_unwinding() {
+                // It is who calls that unwinds, not the coroutines that will run.
+                interrupts.mark_unwinding();
+            }
+        });
         // Acquire: pairs with the Release of whoever was inside before.
         let alone = !self.entered.swap(true, Ordering::Acquire);
         assert!(alone, "Runtime::run while it is running: a runtime runs one first coroutine at a time");
@@ -346,6 +357,9 @@ impl Drop for Leave<'_> {
 /// Cancels all coroutines of the runtime and waits for their ends, or gives them up after the grace period.
 fn end(worker: &Worker) {
     let shared = &worker.home.shared;
+    if cfg!(panic = "abort") {
+        return worker.leak_all();
+    }
     let deadline = clock::after(shared.config.grace);
     shared.set_phase(Phase::Ending);
     loop {
@@ -390,10 +404,14 @@ impl Runtime {
         if spawned == finished {
             return true;
         }
+        if home::here().is_some_and(|home| Arc::ptr_eq(&home.shared, &self.shared)) {
+            eprintln!("a runtime was dropped by a coroutine of its own: it cannot wait for that one's end, and is leaked");
+            return false;
+        }
         // SAFETY: whoever drops the runtime is alone with it.
         let live = unsafe { &*self.worker.get() }.home.live();
         let moved = lock(&self.last_thread).is_some_and(|last| last != thread::current().id());
-        if live > 0 && (moved || cfg!(panic = "abort") || is_thread_ending()) {
+        if live > 0 && (moved || is_thread_ending()) {
             let why = if moved { "was dropped on another thread" } else { "was dropped while its thread was ending" };
             eprintln!("a runtime {why}: its {live} live coroutines could not be unwound and are leaked");
             return false;
@@ -401,6 +419,16 @@ impl Runtime {
         end(self.enter().worker);
         true
     }
+}
+
+fn no_descriptor(cause: io::Error) -> io::Error {
+    let remedy = "descriptors are limited by RLIMIT_NOFILE (ulimit -n) and fs.file-max";
+    refused(cause, "a worker cannot have its epoll instance and eventfd".into(), remedy)
+}
+
+fn no_thread(cause: io::Error) -> io::Error {
+    let remedy = "threads are limited by RLIMIT_NPROC (ulimit -u), kernel.threads-max, the cgroup's pids.max and memory";
+    refused(cause, "a worker cannot have its thread".into(), remedy)
 }
 
 impl fmt::Debug for Runtime {
@@ -501,6 +529,8 @@ fn wrap_panic_hook() {
         std::panic::set_hook(Box::new(move |panic| match home::current() {
             Some((_, task)) => {
                 task.interrupts.mark_unwinding();
+                // Until it is seen that it does not unwind any more.
+                task.attract_attention();
                 home::in_hook(|| previous(panic));
             }
             None => previous(panic),

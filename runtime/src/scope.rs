@@ -31,19 +31,27 @@ pub struct Scope<'scope, 'env: 'scope> {
 /// the scope has seen it.
 struct State {
     running: AtomicUsize,
-    parent: Unparker,
     // Any thread; guarded by their locks.
+    /// Who waits for the end of the last child.
+    parent: Mutex<Option<Unparker>>,
     children: Mutex<Children>,
     /// What the first child threw whose handle nobody joins.
     thrown: Mutex<Option<Payload>>,
 }
 
 struct Children {
-    /// Those that have not ended, at their places.
-    alive: Vec<Option<TaskRef>>,
+    places: Vec<Place>,
     free: Vec<usize>,
     /// Whoever comes now is cancelled at once.
     cancelled: bool,
+}
+
+/// What is known of one child. Its spawner, who learns its record, and its end come in any order; whoever comes
+/// second frees the place.
+enum Place {
+    Spawning,
+    Alive(TaskRef),
+    Ended,
 }
 
 /// Owner of a scoped coroutine's result. Dropping or forgetting it does not detach the coroutine from its scope.
@@ -88,12 +96,18 @@ where
     if outcome.is_err() {
         scope.state.cancel_children();
     }
-    scope.state.wait();
+    let interrupted = scope.state.wait();
     let thrown = lock(&scope.state.thrown).take();
     match (outcome, thrown) {
         // What a child threw came first: the body has at most stumbled over its absence.
         (_, Some(payload)) | (Err(payload), None) => resume_unwind(payload),
-        (Ok(value), None) => value,
+        (Ok(value), None) => {
+            if interrupted {
+                // The children were cancelled for it, so their work is not done.
+                park::check();
+            }
+            value
+        }
     }
 }
 
@@ -160,8 +174,8 @@ impl State {
     fn new() -> Self {
         State {
             running: AtomicUsize::new(0),
-            parent: park::unparker(),
-            children: Mutex::new(Children { alive: Vec::new(), free: Vec::new(), cancelled: false }),
+            parent: Mutex::new(None),
+            children: Mutex::new(Children { places: Vec::new(), free: Vec::new(), cancelled: false }),
             thrown: Mutex::new(None),
         }
     }
@@ -170,10 +184,11 @@ impl State {
     fn enter(&self) -> usize {
         self.running.fetch_add(1, Ordering::Relaxed);
         let mut children = lock(&self.children);
-        children.free.pop().unwrap_or_else(|| {
-            children.alive.push(None);
-            children.alive.len() - 1
-        })
+        let place = children.free.pop().unwrap_or(children.places.len());
+        if place == children.places.len() {
+            children.places.push(Place::Spawning);
+        }
+        place
     }
 
     /// Notes who the child is, unless it has ended already.
@@ -182,21 +197,26 @@ impl State {
         if children.cancelled {
             coroutine::cancel(&child);
         }
-        if !child.get().is_finished() {
-            children.alive[place] = Some(child);
+        match children.places[place] {
+            Place::Ended => children.vacate(place),
+            _ => children.places[place] = Place::Alive(child),
         }
     }
 
     fn leave(&self, place: usize) {
-        let known = {
-            let mut children = lock(&self.children);
-            children.free.push(place);
-            children.alive[place].take()
-        };
+        let mut children = lock(&self.children);
+        let known = std::mem::replace(&mut children.places[place], Place::Ended);
+        if matches!(known, Place::Alive(_)) {
+            children.vacate(place);
+        }
+        drop(children);
         drop(known);
         // Release: what the child did is the parent's to see.
         if self.running.fetch_sub(1, Ordering::Release) == 1 {
-            self.parent.unpark();
+            let parent = lock(&self.parent).clone();
+            if let Some(parent) = parent {
+                parent.unpark();
+            }
         }
     }
 
@@ -205,7 +225,11 @@ impl State {
         let mut children = lock(&self.children);
         children.cancelled = true;
         // A message each, and nothing of the user's: the lock may be held.
-        children.alive.iter().flatten().for_each(coroutine::cancel);
+        for place in &children.places {
+            if let Place::Alive(child) = place {
+                coroutine::cancel(child);
+            }
+        }
     }
 
     /// Gives up one of the two claims to a result; the last one disposes of it: a panic goes to the scope.
@@ -213,24 +237,39 @@ impl State {
         let Some(slot) = Arc::into_inner(slot) else { return };
         match slot.0.into_inner() {
             Ok(Some(Err(payload))) if !payload.is::<Cancelled>() => {
-                let _later = lock(&self.thrown).get_or_insert(payload);
+                let mut thrown = lock(&self.thrown);
+                let surplus = if thrown.is_none() { thrown.replace(payload) } else { Some(payload) };
+                drop(thrown);
+                drop_quietly(surplus); // may wait
             }
             outcome => drop_quietly(outcome),
         }
     }
 
-    /// Waits until no child is left. If the parent is cancelled meanwhile, so are they.
-    fn wait(&self) {
-        let mut passed_on = false;
+    /// Waits until no child is left. If the parent is cancelled meanwhile, or a timeout around it passes, so are they;
+    /// returns whether that was so.
+    fn wait(&self) -> bool {
+        let mut interrupted = false;
         // Acquire: pairs with the Release in `leave`.
         while self.running.load(Ordering::Acquire) > 0 {
-            let pending = park::with_interrupts(|interrupts| interrupts.is_pending());
-            if pending && !passed_on {
-                passed_on = true;
+            if !interrupted && park::with_interrupts(|interrupts| interrupts.due().is_some()) {
+                interrupted = true;
                 self.cancel_children();
             }
-            coroutine::shield(|| park::park(WaitReason::Scope));
+            // Anew each time: a generator around us may have been resumed by another coroutine.
+            *lock(&self.parent) = Some(park::unparker());
+            if self.running.load(Ordering::Acquire) > 0 {
+                coroutine::shield(|| park::park(WaitReason::Scope));
+            }
         }
+        interrupted
+    }
+}
+
+impl Children {
+    fn vacate(&mut self, place: usize) {
+        self.places[place] = Place::Spawning;
+        self.free.push(place);
     }
 }
 

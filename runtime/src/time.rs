@@ -96,6 +96,7 @@ pub fn timeout<T>(duration: Duration, f: impl FnOnce() -> T) -> Result<T, Elapse
 /// # Panics
 /// With whatever `f` panics with.
 pub fn deadline<T>(deadline: Instant, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
+    assert!(cfg!(panic = "unwind"), "a timeout can end what it bounds only in a program built with panic = \"unwind\"");
     let frame = Frame::enter(deadline);
     let outcome = catch_unwind(AssertUnwindSafe(f));
     let id = frame.id;

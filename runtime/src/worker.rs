@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::context::Context;
 use crate::home::{self, Home, Phase, Runnable, Shared};
+use crate::interrupts::Cancelled;
 use crate::park;
 use crate::reactor::Reactor;
 use crate::seam::clock;
@@ -151,7 +152,11 @@ impl Worker {
     fn start_on_new_stack(&self, task: TaskPtr) -> bool {
         let home = &self.home;
         let stack_bytes = if task.stack_bytes == 0 { home.shared.config.stacks.stack_bytes } else { task.stack_bytes };
-        let stack = home.stacks.borrow_mut().acquire(stack_bytes);
+        let stack = if task.stack_bytes == 0 {
+            home.stacks.borrow_mut().acquire(stack_bytes)
+        } else {
+            home.stacks.borrow_mut().acquire_promised(stack_bytes)
+        };
         match stack {
             Ok(stack) => {
                 let context = Context::new(stack, coroutine_main);
@@ -164,6 +169,8 @@ impl Worker {
                 true
             }
             Err(error) => {
+                // What it drops is dropped as on a plain thread.
+                home.set_current(None);
                 // SAFETY: it has not started, and was taken out of the queue.
                 let joiner = unsafe { task.fail(Box::new(format!("a coroutine could not start: {error}")) as Payload) };
                 home.bury(joiner);
@@ -220,7 +227,6 @@ fn coroutine_main() {
         // Asked for again: the compiler must not keep across `run` where this thread keeps its worker.
         let home = home::here().expect("a coroutine stays on its worker's thread");
         let is_usual = task.stack_bytes == 0 && home.keeps_stacks();
-        task.leave();
         let resumer_waits = home.finish(task);
         if !is_usual {
             home.retired.borrow_mut().push(context);
@@ -273,7 +279,9 @@ impl Worker {
         if home.shared.seats.len() == 1 {
             return false;
         }
-        for _ in 0..SPINS {
+        // Whoever it waits for may need this core.
+        let spins = if home.shared.cores_for_all { SPINS } else { 1 };
+        for _ in 0..spins {
             if let Some(task) = home.take_from_others() {
                 home.enqueue_fresh(task);
                 return true;
@@ -321,7 +329,7 @@ impl Worker {
         let home = &self.home;
         let shared = &home.shared;
         home.mailbox.fall_asleep();
-        shared.sleepers.fetch_add(1, Ordering::SeqCst);
+        shared.sleepers.fetch_add(1, Ordering::Relaxed);
         // The last look: whoever has put something in place before this sees that we sleep, or we see it.
         let something =
             !home.mailbox.is_empty() || home.anything_to_take() || shared.phase() != home.phase.get();
@@ -430,11 +438,21 @@ impl Worker {
 
     fn abandon(&self, task: TaskPtr) {
         std::mem::forget(TaskRef::new(task));
-        let context = task.leave();
-        self.forget(context);
+        self.forget(task.context());
         // SAFETY: it is suspended, out of the list, and nobody resumes it any more.
-        let joiner = unsafe { task.fail(Box::new("the runtime ended without it".to_string())) };
+        let joiner = unsafe { task.fail(Box::new(Cancelled)) };
         self.home.bury(joiner);
+    }
+
+    /// Gives up all coroutines of a program that cannot unwind, and says how many.
+    #[cold]
+    pub(crate) fn leak_all(&self) {
+        let left = self.live_tasks();
+        if !left.is_empty() {
+            eprintln!("{} live coroutines are leaked at the end of the runtime: without panic = \"unwind\" they cannot be ended", left.len());
+        }
+        left.into_iter().for_each(|task| self.abandon(task));
+        self.home.clear_queue();
     }
 }
 

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -188,6 +189,7 @@ impl<T: AsFd> Socket<T> {
     }
 
     /// Waits for the next edge, or until `deadline`. An edge wins over a deadline that passed too.
+    #[inline]
     fn wait(
         &self,
         interest: Interest,
@@ -215,6 +217,7 @@ impl<T: AsFd> Socket<T> {
     }
 
     /// Parks until the edge has come that `enlisted` stands in the list for.
+    #[inline]
     fn sleep(
         &self,
         enlisted: Enlisted,
@@ -222,15 +225,23 @@ impl<T: AsFd> Socket<T> {
         deadline: Option<Instant>,
     ) -> io::Result<Wake> {
         let source = &self.source;
-        // Also when the park unwinds: a list must not name a coroutine that has left.
-        let _withdraw = OnDrop(|| source.withdraw(enlisted));
+        // For when the park unwinds too: a list must not name a coroutine that has left.
+        let withdraw = OnDrop(|| source.withdraw(enlisted));
         loop {
-            let wake = park::park_until(reason, deadline);
-            if source.is_gone() {
-                return Err(closed_meanwhile());
-            }
+            let wake = match deadline {
+                None => {
+                    park::park(reason);
+                    Wake::Unparked
+                }
+                Some(_) => park::park_until(reason, deadline),
+            };
             if source.is_over(enlisted) {
-                return Ok(Wake::Unparked);
+                mem::forget(withdraw);
+                return if source.is_gone() {
+                    Err(closed_meanwhile())
+                } else {
+                    Ok(Wake::Unparked)
+                };
             }
             if let Wake::TimedOut = wake {
                 return Ok(wake);

@@ -1,77 +1,111 @@
-//! A seat: where a coroutine waits for a source whose home is its own worker.
+//! Seats: where a coroutine waits for a source whose home is its own worker.
 //!
 //! That is nearly every wait there is, and it needs neither lock nor atomic read-modify-write: the
 //! waiter sits down, dispatch makes it runnable, and both do so on the same thread.
 //!
 //! ```text
-//!   Record (shared)                 this thread
-//!   read:  seat ──── key ─────────► table: the waiting coroutine
-//!   write: seat (nobody)
+//!   owner    the worker whose coroutines may sit here, or nobody's
+//!   reader   ──► the coroutine that waits to read, or nobody
+//!   writer   ──► the coroutine that waits to write, or nobody
 //! ```
 //!
-//! The seat itself holds but a key, because a record is seen by all threads and a coroutine's
-//! pointer must not be. A second waiter finds the seat taken and joins the list, as those of other
-//! workers do.
+//! A second waiter of a direction finds the seat taken and joins the list, as those of other workers
+//! do. A record is seen by all threads and a coroutine's pointer must not be; hence the owner, which
+//! everyone has to show before it gets hold of one.
 
-#![forbid(unsafe_code)]
+use std::ptr;
 
-use std::cell::RefCell;
-
-use super::table::{Key, Table};
-use crate::seam::sync::atomic::{AtomicU64, Ordering};
-use crate::seam::sync::thread_local;
+use super::source::Interest;
+use crate::home::Home;
+use crate::seam::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::task::TaskPtr;
 
-thread_local! {
-    /// The coroutines of this thread that sit somewhere.
-    static SITTING: RefCell<Table<TaskPtr>> = const { RefCell::new(Table::new()) };
+/// Two seats. All accesses are Relaxed: the pointers are read and written by the owner's thread only, and
+/// nobody else is ever told its owner's name.
+pub(super) struct Seats {
+    /// The [`name`] of a worker.
+    owner: AtomicUsize,
+    reader: AtomicPtr<u8>,
+    writer: AtomicPtr<u8>,
 }
 
-/// No key makes this token.
-const NOBODY: u64 = u64::MAX;
+/// Nobody's name.
+const NOBODY: usize = 0;
 
-/// Room for one waiter. Read and written by one thread, the home's, so every access is Relaxed.
-pub(super) struct Seat(AtomicU64);
+/// A number that is one worker's as long as it lives. A mailbox is never freed; its next worker gets it
+/// after the last one has closed its reactor, which gives all seats up.
+fn name(home: &Home) -> usize {
+    ptr::from_ref(home.mailbox).addr()
+}
 
-impl Seat {
+impl Seats {
     pub(super) fn new() -> Self {
-        Self(AtomicU64::new(NOBODY))
+        Self {
+            owner: AtomicUsize::new(NOBODY),
+            reader: AtomicPtr::new(ptr::null_mut()),
+            writer: AtomicPtr::new(ptr::null_mut()),
+        }
     }
 
-    /// Sits down; `None` if the seat is taken (or the thread is ending and has no table any more).
-    pub(super) fn sit(&self, task: TaskPtr) -> Option<Key> {
-        if self.0.load(Ordering::Relaxed) != NOBODY {
+    fn seat(&self, interest: Interest) -> &AtomicPtr<u8> {
+        match interest {
+            Interest::Read => &self.reader,
+            Interest::Write => &self.writer,
+        }
+    }
+
+    /// Makes `home` the owner.
+    pub(super) fn give_to(&self, home: Option<&Home>) {
+        self.owner
+            .store(home.map_or(NOBODY, name), Ordering::Relaxed);
+    }
+
+    /// Takes the seats away from their owner. Whoever still sits there has been given up and will never
+    /// return from its wait, or is on its way out: an owner wakes its own first.
+    pub(super) fn give_up(&self) {
+        self.owner.store(NOBODY, Ordering::Relaxed);
+        self.reader.store(ptr::null_mut(), Ordering::Relaxed);
+        self.writer.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// Whether coroutines of `home` may sit here.
+    #[inline]
+    pub(super) fn are_of(&self, home: &Home) -> bool {
+        self.owner.load(Ordering::Relaxed) == name(home)
+    }
+
+    /// Lets `task`, a coroutine of `home`, sit down; false if it may not or somebody sits there.
+    ///
+    /// It stays in its wait, on its worker, until it has been [taken](Seats::take) or has
+    /// [risen](Seats::rise).
+    #[inline]
+    pub(super) fn sit(&self, interest: Interest, home: &Home, task: TaskPtr) -> bool {
+        let seat = self.seat(interest);
+        let free = self.are_of(home) && seat.load(Ordering::Relaxed).is_null();
+        if free {
+            seat.store(task.into_raw().as_ptr(), Ordering::Relaxed);
+        }
+        free
+    }
+
+    /// Takes whoever sits there, to wake it.
+    #[inline]
+    pub(super) fn take(&self, interest: Interest, home: &Home) -> Option<TaskPtr> {
+        if !self.are_of(home) {
             return None;
         }
-        let key = SITTING
-            .try_with(|sitting| sitting.borrow_mut().insert(task))
-            .ok()?;
-        self.0.store(key.to_token(), Ordering::Relaxed);
-        Some(key)
+        let seat = self.seat(interest);
+        let task = ptr::NonNull::new(seat.load(Ordering::Relaxed))?;
+        seat.store(ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: `sit` has put it there, by `into_raw`. It is alive, as whoever holds a `TaskPtr` sees to:
+        // it is inside its wait, or else would have risen. And it is this thread's: it was one of the owner's
+        // coroutines, and the owner is `home`, which is not `Sync`, so this is the thread they run on.
+        Some(unsafe { TaskPtr::from_raw(task) })
     }
 
-    /// Gets up without having been woken.
-    pub(super) fn rise(&self, key: Key) {
-        if self.0.load(Ordering::Relaxed) == key.to_token() {
-            self.take();
-        }
-    }
-
-    /// Takes whoever sits here, to wake it. The home's thread only: keys mean nothing elsewhere.
-    pub(super) fn take(&self) -> Option<TaskPtr> {
-        let token = self.0.load(Ordering::Relaxed);
-        if token == NOBODY {
-            return None;
-        }
-        self.0.store(NOBODY, Ordering::Relaxed);
-        let key = Key::from_token(token);
-        SITTING
-            .try_with(|sitting| sitting.borrow_mut().remove(key))
-            .ok()?
-    }
-
-    /// Forgets whoever sits here, who will never return from its wait: it was given up.
-    pub(super) fn clear(&self) {
-        self.0.store(NOBODY, Ordering::Relaxed);
+    /// Gets up without having been woken. The waiter itself; nobody has sat down there since.
+    pub(super) fn rise(&self, interest: Interest) {
+        self.seat(interest)
+            .store(ptr::null_mut(), Ordering::Relaxed);
     }
 }

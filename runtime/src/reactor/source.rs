@@ -23,13 +23,13 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use super::Reactor;
-use super::seat::Seat;
+use super::seat::Seats;
 use super::side::{Edges, Side};
 use super::table::Key;
 use super::waiters::{Ticket, Waiters};
 use crate::home;
 use crate::park::{self, Unparker};
-use crate::seam::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use crate::seam::sync::atomic::{AtomicBool, Ordering, fence};
 use crate::seam::sync::{Arc, Mutex, lock};
 use crate::sys::epoll::Events;
 
@@ -46,16 +46,9 @@ pub(crate) enum Interest {
 #[derive(Clone, Copy)]
 pub(crate) struct Enlisted {
     interest: Interest,
-    place: Place,
+    /// Of the list; none on the seat.
+    ticket: Option<Ticket>,
     edges: Edges,
-}
-
-#[derive(Clone, Copy)]
-enum Place {
-    /// On the seat, as an entry of the thread's table.
-    Seat(Key),
-    /// In the list.
-    List(Ticket),
 }
 
 /// Why somebody need not or cannot wait.
@@ -84,23 +77,14 @@ pub(super) struct Record {
     read: Side,
     write: Side,
     // Home worker only.
-    reader: Seat,
-    writer: Seat,
+    seats: Seats,
     // Any thread.
-    /// Which worker is the home: its [`identity`]. Written under the lock.
-    home_identity: AtomicUsize,
     /// The owner has left; its descriptor's number may belong to another already.
     gone: AtomicBool,
     /// Somebody may be in the lists. Written under the lock.
     listed: AtomicBool,
     // Any thread; guarded by the lock.
     lists: Mutex<Lists>,
-}
-
-/// Names the worker of this thread; 0 names none. A mailbox is never freed, and its next worker takes it
-/// over after the reactor of the last one has been closed.
-fn identity(home: &home::Home) -> usize {
-    std::ptr::from_ref(home.mailbox).addr()
 }
 
 struct Lists {
@@ -124,9 +108,7 @@ impl Source {
             record: Arc::new(Record {
                 read: Side::new(),
                 write: Side::new(),
-                reader: Seat::new(),
-                writer: Seat::new(),
-                home_identity: AtomicUsize::new(0),
+                seats: Seats::new(),
                 gone: AtomicBool::new(false),
                 listed: AtomicBool::new(false),
                 lists: Mutex::new(Lists {
@@ -144,25 +126,17 @@ impl Source {
     }
 
     /// Makes the caller one whom the next edge of `interest` wakes, unless one has come.
+    #[inline]
     pub(crate) fn enlist(&self, interest: Interest) -> Result<Enlisted, Refusal> {
-        let seated = home::current().and_then(|(home, task)| {
-            // Relaxed: if it is our worker, this thread has written it.
-            let here = self.record.home_identity.load(Ordering::Relaxed) == identity(home);
-            here.then_some(task)
-        });
-        let Some(task) = seated else {
-            return self.join_list(interest);
-        };
-        let side = self.side(interest);
-        let edges = side.dry_since().ok_or(Refusal::Ready)?;
-        let Some(key) = self.record.seat(interest).sit(task) else {
-            return self.join_list(interest);
-        };
-        Ok(Enlisted {
-            interest,
-            place: Place::Seat(key),
-            edges,
-        })
+        let edges = self.side(interest).dry_since().ok_or(Refusal::Ready)?;
+        match home::current() {
+            Some((home, task)) if self.record.seats.sit(interest, home, task) => Ok(Enlisted {
+                interest,
+                ticket: None,
+                edges,
+            }),
+            _ => self.join_list(interest),
+        }
     }
 
     /// The same for who is not of the home worker, or not the first.
@@ -188,13 +162,14 @@ impl Source {
         };
         Ok(Enlisted {
             interest,
-            place: Place::List(ticket),
+            ticket: Some(ticket),
             edges,
         })
     }
 
     /// Whether the edge has come that `enlisted` waits for. Dispatch has then taken the waiter out of its
     /// place, or is about to.
+    #[inline]
     pub(crate) fn is_over(&self, enlisted: Enlisted) -> bool {
         self.side(enlisted.interest).edges() != enlisted.edges
     }
@@ -205,9 +180,9 @@ impl Source {
         if self.is_over(enlisted) {
             return;
         }
-        match enlisted.place {
-            Place::Seat(key) => self.record.seat(enlisted.interest).rise(key),
-            Place::List(ticket) => {
+        match enlisted.ticket {
+            None => self.record.seats.rise(enlisted.interest),
+            Some(ticket) => {
                 let mut lists = lock(&self.record.lists);
                 lists.waiters(enlisted.interest).withdraw(ticket);
             }
@@ -233,8 +208,7 @@ impl Source {
                 key,
                 fd: fd.as_raw_fd(),
             });
-            let here = home::here().map_or(0, identity);
-            self.record.home_identity.store(here, Ordering::Relaxed);
+            self.record.seats.give_to(home::here());
             return Ok(());
         }
         drop(lists);
@@ -269,6 +243,7 @@ impl Drop for Source {
 }
 
 impl Record {
+    #[inline]
     fn side(&self, interest: Interest) -> &Side {
         match interest {
             Interest::Read => &self.read,
@@ -276,17 +251,11 @@ impl Record {
         }
     }
 
-    fn seat(&self, interest: Interest) -> &Seat {
-        match interest {
-            Interest::Read => &self.reader,
-            Interest::Write => &self.writer,
-        }
-    }
-
     /// Counts the edges that `events` are and makes those who sit runnable; returns their number.
     ///
     /// Called by the home worker, which `home` is. Those in the lists are left to
     /// [`wake_listed`](Record::wake_listed), behind a fence.
+    #[inline]
     pub(super) fn signal(&self, events: Events, home: Option<&home::Home>) -> usize {
         let mut woken = 0;
         if events.readable() {
@@ -301,6 +270,7 @@ impl Record {
     }
 
     /// Moves those in the lists whom `events` wakes to `wakes`.
+    #[inline]
     pub(super) fn wake_listed(&self, events: Events, wakes: &mut Vec<Unparker>) {
         if self.listed.load(Ordering::Relaxed) {
             self.wake_list(events, wakes);
@@ -321,8 +291,10 @@ impl Record {
     }
 
     /// Two plain stores if somebody sits there.
+    #[inline]
     fn wake_seat(&self, interest: Interest, home: Option<&home::Home>) -> usize {
-        let Some((home, task)) = home.zip(self.seat(interest).take()) else {
+        let Some(home) = home else { return 0 };
+        let Some(task) = self.seats.take(interest, home) else {
             return 0;
         };
         home.wake(task);
@@ -333,18 +305,14 @@ impl Record {
     /// for itself.
     pub(super) fn evict(&self, wakes: &mut Vec<Unparker>) -> Option<Home> {
         let mut lists = lock(&self.lists);
-        let identity_was = self.home_identity.swap(0, Ordering::Relaxed);
-        let here = home::here().filter(|&home| identity(home) == identity_was);
         for interest in [Interest::Read, Interest::Write] {
             self.side(interest).count(false);
             lists.waiters(interest).take_all(wakes);
-            match here {
-                Some(_) => _ = self.wake_seat(interest, here),
-                // The owner drops it on another thread, so nobody can be waiting; or the worker has
-                // ended, and has given up whoever was.
-                None => self.seat(interest).clear(),
-            }
+            // On another thread this wakes nobody. But then the owner drops it, so nobody can be waiting;
+            // or the worker has ended, and has given up whoever was.
+            self.wake_seat(interest, home::here());
         }
+        self.seats.give_up();
         lists.home.take()
     }
 }

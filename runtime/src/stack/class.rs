@@ -42,6 +42,8 @@ pub(super) struct Class {
     slots: usize,
     /// Stacks handed out and not returned.
     in_use: usize,
+    /// Stacks that coroutines will ask for when they start.
+    promised: usize,
 }
 
 impl Class {
@@ -54,6 +56,7 @@ impl Class {
             clean: Vec::new(),
             slots: 0,
             in_use: 0,
+            promised: 0,
         }
     }
 
@@ -85,6 +88,18 @@ impl Class {
             self.clean.push(stack);
         }
         Ok(total)
+    }
+
+    /// As [`Stacks::promise`](super::Stacks::promise).
+    pub(super) fn promise(&mut self, guarding: &mut Guarding) -> io::Result<()> {
+        self.reserve(self.in_use + self.promised + 1, guarding)?;
+        self.promised += 1;
+        Ok(())
+    }
+
+    /// One promise is about to be kept, or was made by somebody else.
+    pub(super) fn redeem(&mut self) {
+        self.promised = self.promised.saturating_sub(1);
     }
 
     /// Takes a stack back.

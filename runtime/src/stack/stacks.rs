@@ -61,6 +61,28 @@ impl Stacks {
         self.classes[index].reserve(total, &mut self.guarding)
     }
 
+    /// Sees to it that one more stack of this size can be [had](Self::acquire_promised) later, beside all that are out and
+    /// promised.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    pub(crate) fn promise(&mut self, stack_bytes: usize) -> io::Result<()> {
+        let layout = self.config.layout(stack_bytes, self.page_bytes)?;
+        let index = self.class_index(layout);
+        self.classes[index].promise(&mut self.guarding)
+    }
+
+    /// As [`acquire`](Self::acquire), for one that was promised, here or by another worker.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire); none for one that was promised here.
+    pub(crate) fn acquire_promised(&mut self, stack_bytes: usize) -> io::Result<Stack> {
+        let layout = self.config.layout(stack_bytes, self.page_bytes)?;
+        let index = self.class_index(layout);
+        self.classes[index].redeem();
+        self.acquire(stack_bytes)
+    }
+
     /// Takes a stack back; its pages go back to the system sooner or later.
     pub(crate) fn release(&mut self, stack: Stack) {
         debug_assert!(self.outstanding > 0, "a stack of somebody else's came back");

@@ -38,7 +38,7 @@ use std::task::Waker;
 
 use crate::context::Context;
 use crate::id::Id;
-use crate::interrupts::Interrupts;
+use crate::interrupts::{Interrupts, Raise};
 use crate::mailbox::Mailbox;
 use crate::run_queue::Position;
 use crate::stack::Label;
@@ -127,8 +127,6 @@ pub(crate) struct Task {
     stage: Cell<Stage>,
     context: Cell<Option<Context>>,
     pub(crate) interrupts: Interrupts,
-    /// Where it stands in a queue while it has not started.
-    pub(crate) position: Cell<Position>,
     /// Who of the same worker is in `join` of this one.
     joiner: Cell<Joiner>,
     locals: OnceCell<Box<RefCell<Locals>>>,
@@ -137,6 +135,8 @@ pub(crate) struct Task {
     state: AtomicUsize,
     /// The home worker's mailbox; null until started, or spawned for one worker only.
     home: AtomicPtr<Mailbox<Message>>,
+    /// Where it stands in a queue while it has not started; a hint to everyone but who has that queue.
+    position: AtomicUsize,
     /// Guarded by `WAITER`: the joiner's until the bit is set, then the finisher's.
     remote_joiner: UnsafeCell<Option<Waker>>,
 
@@ -184,6 +184,17 @@ impl TaskPtr {
     /// The coroutine's number.
     pub(crate) fn id(self) -> Id {
         self.label.id
+    }
+
+    /// Where it stood when it was last put into a queue.
+    #[inline(always)]
+    pub(crate) fn position(self) -> Position {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_position(self, position: Position) {
+        self.position.store(position, Ordering::Relaxed);
     }
 
     /// Its coroutine-locals.
@@ -270,6 +281,7 @@ impl TaskPtr {
     pub(crate) fn finish(self) -> Joiner {
         let joiner = self.joiner.replace(Joiner::Nobody);
         if joiner != Joiner::Nobody {
+            self.leave();
             self.token.set(Token::Finished);
             // Acquire: pairs with the Release of those who dropped their references.
             if self.state.load(Ordering::Acquire) / REF == 2 {
@@ -282,9 +294,12 @@ impl TaskPtr {
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
             if state & HANDLE == 0 {
-                // The result is nobody's: drop it here, on the coroutine, where a destructor may block.
+                // The result is nobody's: drop it here, on the coroutine, where a destructor may block. If it
+                // makes coroutine-locals, they end here too: the record may be freed by another thread.
                 self.dispose();
+                drop_quietly(record::drop_locals(self, Ok(())));
             }
+            let context = self.leave();
             self.token.set(Token::Finished);
             if state & WAITER != 0 {
                 self.finish_for_waiter();
@@ -301,7 +316,12 @@ impl TaskPtr {
                 Ok(_) => return Joiner::Nobody,
                 Err(now) => state = now,
             }
+            // The handle has been dropped, or a joiner has come, just now.
             self.token.set(Token::Empty);
+            if let Some(context) = context {
+                context.tenant().set(self.0.as_ptr().cast_const().cast());
+                self.context.set(Some(context));
+            }
         }
     }
 
@@ -333,10 +353,11 @@ impl TaskPtr {
 
     /// Takes the context of a coroutine that has finished, while still running on it.
     #[inline]
-    pub(crate) fn leave(self) -> Context {
-        let context = self.context();
-        self.context.set(None);
-        context.tenant().set(ptr::null());
+    pub(crate) fn leave(self) -> Option<Context> {
+        let context = self.context.take();
+        if let Some(context) = context {
+            context.tenant().set(ptr::null());
+        }
         context
     }
 
@@ -396,8 +417,10 @@ pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
 
 /// Drops a value whose destructor may panic; what it throws is forgotten, lest that panics too.
 pub(crate) fn drop_quietly<T>(value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        std::mem::forget(payload);
+    match catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        Err(payload) if payload.is::<Raise>() => drop(payload),
+        Err(payload) => std::mem::forget(payload),
+        Ok(()) => {}
     }
 }
 
@@ -500,13 +523,22 @@ impl TaskPtr {
 
     /// Asks for cancellation; true if nobody had.
     pub(crate) fn request_cancel(self) -> bool {
-        self.state.fetch_or(CANCEL, Ordering::Relaxed) & CANCEL == 0
+        // Acquire: pairs with the Release below. If the coroutine has looked before, its home is known after this,
+        // and a message goes there; if not, it will see the bit.
+        self.state.fetch_or(CANCEL, Ordering::Acquire) & CANCEL == 0
     }
 
-    /// Cancellation was asked for.
-    #[inline]
-    pub(crate) fn cancel_requested(self) -> bool {
-        self.state.load(Ordering::Relaxed) & CANCEL != 0
+    /// Whether cancellation was asked for; looked at when the coroutine starts, after its home was set.
+    #[inline(always)]
+    fn cancel_requested(self) -> bool {
+        let state = if self.may_move {
+            // A read-modify-write, because it reads the latest value. Release: the home, see above.
+            self.state.fetch_or(0, Ordering::Release)
+        } else {
+            // The home was set before anyone had a handle to cancel with.
+            self.state.load(Ordering::Relaxed)
+        };
+        state & CANCEL != 0
     }
 
     /// The mailbox of the home worker; none while it may start anywhere.

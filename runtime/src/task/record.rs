@@ -84,7 +84,7 @@ impl TaskPtr {
             stage: Cell::new(Stage::Fresh),
             context: Cell::new(None),
             interrupts: Interrupts::new(),
-            position: Cell::new(0),
+            position: AtomicUsize::new(0),
             joiner: Cell::new(Joiner::Nobody),
             locals: OnceCell::new(),
             state: AtomicUsize::new(HANDLE | 2 * REF),
@@ -149,7 +149,7 @@ unsafe fn run<F: FnOnce() -> T, T>(task: TaskPtr) {
 /// Drops the coroutine's locals, youngest first; they may use the older ones, and block. The first panic is the
 /// result.
 #[cold]
-fn drop_locals<T>(task: TaskPtr, mut result: Result<T, Payload>) -> Result<T, Payload> {
+pub(super) fn drop_locals<T>(task: TaskPtr, mut result: Result<T, Payload>) -> Result<T, Payload> {
     task.interrupts.shielded(|| {
         loop {
             let Some((_, value)) = task.locals().borrow_mut().pop() else { break };
