@@ -93,6 +93,7 @@ thread_local! {
 pub(crate) struct Interrupts {
     cancelled: Cell<bool>,
     shields: Cell<u32>,
+    raised: Cell<u32>,
     /// What most strands never have.
     seldom: OnceCell<Box<Seldom>>,
 }
@@ -109,6 +110,7 @@ impl Interrupts {
         Interrupts {
             cancelled: Cell::new(false),
             shields: Cell::new(0),
+            raised: Cell::new(0),
             seldom: OnceCell::new(),
         }
     }
@@ -143,6 +145,12 @@ impl Interrupts {
             return Some(Cause::Cancelled);
         }
         self.frames(None, |frames| frames.iter().find(|frame| frame.expired).map(|frame| Cause::Elapsed(frame.id)))
+    }
+
+    /// Counts what is about to be raised; returns how often that makes.
+    pub(crate) fn count_raise(&self) -> u32 {
+        self.raised.set(self.raised.get().saturating_add(1));
+        self.raised.get()
     }
 
     /// Starts to unwind because of `cause`. Calls no panic hook.

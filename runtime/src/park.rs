@@ -93,7 +93,7 @@ fn park_coroutine(task: TaskPtr, reason: WaitReason) {
 #[inline(always)]
 pub(crate) fn yield_now(home: &Home, context: Context) {
     if context.attention() {
-        look_up(context);
+        calm_down(context);
     }
     home.enqueue(context);
     suspend(context);
@@ -108,6 +108,16 @@ pub(crate) fn yield_now(home: &Home, context: Context) {
 fn suspend(context: Context) {
     // SAFETY: `context` is the one that runs, and this is its stack or a generator's above it.
     unsafe { context.suspend() }
+}
+
+/// Finds out whether a panic that was noted here is over: the user's code may have caught it.
+#[cold]
+#[inline(never)]
+fn calm_down(context: Context) {
+    // SAFETY: a coroutine of this worker runs there: the caller.
+    if let Some(task) = unsafe { TaskPtr::tenant_of(context) } {
+        task.interrupts.is_unwinding();
+    }
 }
 
 #[cold]
@@ -125,6 +135,9 @@ fn look_up(context: Context) {
 fn raise_if_due(task: TaskPtr) {
     crate::sys::process::refuse_in_forked_child();
     if let Some(cause) = task.interrupts.due() {
+        if task.interrupts.count_raise() > SWALLOWED_MAX {
+            give_way(task);
+        }
         task.interrupts.raise(cause);
     }
     if !task.interrupts.is_pending() && !task.interrupts.is_unwinding() {
@@ -137,6 +150,17 @@ pub(crate) fn check() {
     match home::current() {
         Some((_, task)) => raise_if_due(task),
         None => this_thread(|thread| raise_on_thread(&thread.interrupts)),
+    }
+}
+
+/// So often may a coroutine swallow what is raised in it before it has to let others run in between.
+const SWALLOWED_MAX: u32 = 1000;
+
+/// Lets the others run, and the worker, which may find that it has waited long enough for this one.
+fn give_way(task: TaskPtr) {
+    if let Some(home) = home::here() {
+        home.enqueue(task.context());
+        suspend(task.context());
     }
 }
 

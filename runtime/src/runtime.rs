@@ -310,7 +310,7 @@ impl Runtime {
     fn enter(&self) -> Inside<'_> {
         refuse_in_forked_child();
         let own = home::here().is_some_and(|home| Arc::ptr_eq(&home.shared, &self.shared));
-        assert!(!own, "Runtime::run is called by a coroutine of that runtime: spawn another coroutine instead");
+        assert!(!own, "Runtime::run while it is running, by a coroutine of its own: spawn another coroutine instead");
         park::with_interrupts(|interrupts| {
             if interrupts.is_unwinding() {
                 // It is who calls that unwinds, not the coroutines that will run.

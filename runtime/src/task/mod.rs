@@ -296,7 +296,7 @@ impl TaskPtr {
             if state & HANDLE == 0 {
                 // The result is nobody's: drop it here, on the coroutine, where a destructor may block. If it
                 // makes coroutine-locals, they end here too: the record may be freed by another thread.
-                self.dispose();
+                self.interrupts.shielded(|| self.dispose());
                 drop_quietly(record::drop_locals(self, Ok(())));
             }
             let context = self.leave();

@@ -135,7 +135,7 @@ unsafe fn run<F: FnOnce() -> T, T>(task: TaskPtr) {
     // SAFETY: `Fresh`, so the body is the closure, and it is taken once.
     let closure = unsafe { ManuallyDrop::take(&mut (*body).closure) };
     let result = if task.cancel_requested() {
-        drop_quietly(closure);
+        task.interrupts.shielded(|| drop_quietly(closure));
         Err(Box::new(Cancelled) as Payload)
     } else {
         catch_unwind(AssertUnwindSafe(closure)).map_err(|payload| task.interrupts.caught(payload))
