@@ -71,7 +71,7 @@ where
     }));
     match answer.wait()? {
         Ok(result) => Ok(result),
-        Err(panic) => panic::resume_unwind(panic),
+        Err(panic) => park::rethrow(panic),
     }
 }
 

@@ -101,14 +101,15 @@ impl Context {
         let base = NonZeroUsize::new(line + LINK_BYTES).expect("a stack is above address 0");
         let header = NonNull::new(std::ptr::with_exposed_provenance_mut::<Header>(base.get()));
         let header = header.expect("a stack is above address 0");
-        let coroutine = Coroutine::with_stack(Bounds { base, limit }, move |yielder: &Yielder, ()| {
-            // SAFETY: the header was written before the first resume, and outlives the stack's use.
-            let place = unsafe { &(*header.as_ptr()).yielder };
-            let bit = place.get().addr() & ATTENTION;
-            place.set(std::ptr::from_ref(yielder).map_addr(|address| address | bit));
-            main();
-            unreachable!("the main loop of a context never returns")
-        });
+        let coroutine =
+            Coroutine::with_stack(Bounds { base, limit }, move |yielder: &Yielder, ()| {
+                // SAFETY: the header was written before the first resume, and outlives the stack's use.
+                let place = unsafe { &(*header.as_ptr()).yielder };
+                let bit = place.get().addr() & ATTENTION;
+                place.set(std::ptr::from_ref(yielder).map_addr(|address| address | bit));
+                main();
+                unreachable!("the main loop of a context never returns")
+            });
         // SAFETY: the header lies between the base that corosensei was given, 16 bytes into a cache line and so
         // aligned for a header, and the base of the slot that `stack` owns.
         unsafe {
@@ -153,7 +154,10 @@ impl Context {
     /// the context is being resumed.
     #[inline(always)]
     pub(crate) unsafe fn suspend(self) {
-        let yielder = self.yielder().get().map_addr(|address| address & !ATTENTION);
+        let yielder = self
+            .yielder()
+            .get()
+            .map_addr(|address| address & !ATTENTION);
         // SAFETY: the caller runs on the context, so it has been resumed: its yielder is set, and lives
         // at the top of that stack.
         unsafe { (*yielder).suspend(()) }
@@ -223,7 +227,11 @@ impl Context {
     /// The context is suspended in its main loop, between coroutines: nothing on it needs a drop.
     pub(crate) unsafe fn into_stack(self) -> Stack {
         // SAFETY: the header is read once, `self` and all aliases are gone.
-        let Header { mut coroutine, stack, .. } = unsafe { self.0.read() };
+        let Header {
+            mut coroutine,
+            stack,
+            ..
+        } = unsafe { self.0.read() };
         // SAFETY: the caller promises that no frame on the stack has anything to drop.
         unsafe { coroutine.force_reset() };
         stack
@@ -262,9 +270,10 @@ impl<In, Out, Ret> RawGenerator<In, Out, Ret> {
     where
         F: FnOnce(RawYielder<In, Out>, In) -> Ret + 'static,
     {
-        let coroutine = Coroutine::with_stack(stack, move |yielder: &corosensei::Yielder<In, Out>, first| {
-            body(RawYielder(yielder), first)
-        });
+        let coroutine = Coroutine::with_stack(
+            stack,
+            move |yielder: &corosensei::Yielder<In, Out>, first| body(RawYielder(yielder), first),
+        );
         RawGenerator { coroutine }
     }
 

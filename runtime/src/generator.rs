@@ -13,19 +13,21 @@
 //! a function call does. It works on any thread, in a coroutine or not. If its body waits, for a socket say,
 //! then whoever resumed it waits, with it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
+use std::rc::Rc;
 
-use crate::context::{RawGenerator, RawYielder};
+use crate::context::{Context, RawGenerator, RawYielder};
+use crate::home;
 use crate::id::Id;
 use crate::interrupts::{Frame, Interrupts, calm};
 use crate::park;
 use crate::seam::sync::thread_local;
 use crate::stack::overflow::{self, AltStack};
 use crate::stack::{Label, StackConfig, Stacks};
-use crate::sys::process::is_thread_ending;
+use crate::sys::process::{is_thread_ending, report};
 use crate::time::watch_frame;
 
 /// What a [`resume`](Generator::resume) has brought.
@@ -65,8 +67,13 @@ where
 {
     raw: Option<RawGenerator<In, Out, Ret>>,
     held: Held,
+    /// Where it was resumed, for its yielder to compare.
+    resumed_at: Rc<Cell<Place>>,
     label: Box<Label>,
 }
+
+/// A worker and a context; see [`home::place`].
+type Place = (*const (), Option<Context>);
 
 /// What belongs to the stack of a suspended generator, not to the strand that will resume it: the timeouts and
 /// shields that the body is inside of.
@@ -79,6 +86,7 @@ struct Held {
 /// A generator's own end: what its body suspends through.
 pub struct Yielder<In, Out> {
     raw: RawYielder<In, Out>,
+    resumed_at: Rc<Cell<Place>>,
     not_send: PhantomData<*mut ()>,
 }
 
@@ -104,15 +112,39 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
     {
         let _ = ALTERNATE.try_with(|_| ());
         let stack = STACKS
-            .try_with(|stacks| stacks.borrow_mut().acquire(StackConfig::default().stack_bytes))
+            .try_with(|stacks| {
+                stacks
+                    .borrow_mut()
+                    .acquire(StackConfig::default().stack_bytes)
+            })
             .expect("a generator is made while its thread ends")
             .unwrap_or_else(|error| panic!("cannot make a generator: {error}"));
         let name = Some("generator".into());
-        let label = Box::new(Label { name, id: Id::take_one(), spawned_at: Location::caller() });
+        let label = Box::new(Label {
+            name,
+            id: Id::take_one(),
+            spawned_at: Location::caller(),
+        });
         // SAFETY: the label is boxed, and stays until the generator's drop has released the stack.
         unsafe { stack.set_label(&raw const *label) };
-        let raw = RawGenerator::new(stack, move |raw, first| body(&Yielder { raw, not_send: PhantomData }, first));
-        Generator { raw: Some(raw), held: Held::default(), label }
+        let resumed_at = Rc::new(Cell::new(home::place()));
+        let place = resumed_at.clone();
+        let raw = RawGenerator::new(stack, move |raw, first| {
+            body(
+                &Yielder {
+                    raw,
+                    resumed_at: place,
+                    not_send: PhantomData,
+                },
+                first,
+            )
+        });
+        Generator {
+            raw: Some(raw),
+            held: Held::default(),
+            resumed_at,
+            label,
+        }
     }
 
     /// Runs the body until it suspends itself or returns. Cost: two stack switches.
@@ -125,6 +157,7 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
             panic!("a generator is resumed after its end")
         };
         let leave = Leave::join(&mut self.held);
+        self.resumed_at.set(home::place());
         let outcome = raw.resume(value);
         drop(leave);
         match outcome {
@@ -151,11 +184,16 @@ impl<'a> Leave<'a> {
     /// Gives what a generator holds to the strand that resumes it.
     #[inline]
     fn join(held: &'a mut Held) -> Self {
-        let (depth, shields) = park::with_interrupts(|interrupts| (interrupts.depth(), interrupts.shields()));
+        let (depth, shields) =
+            park::with_interrupts(|interrupts| (interrupts.depth(), interrupts.shields()));
         if held.shields > 0 || !held.frames.is_empty() {
             held.join();
         }
-        Leave { held, depth, shields }
+        Leave {
+            held,
+            depth,
+            shields,
+        }
     }
 }
 
@@ -179,14 +217,19 @@ impl Held {
             interrupts.link(std::mem::take(&mut self.frames));
             interrupts.add_shields(std::mem::take(&mut self.shields));
         });
-        watched.into_iter().for_each(|(id, deadline)| watch_frame(id, deadline));
+        watched
+            .into_iter()
+            .for_each(|(id, deadline)| watch_frame(id, deadline));
         park::attract_attention();
     }
 
     #[cold]
     fn leave(&mut self, interrupts: &Interrupts, depth: usize, shields: u32) {
         self.frames = interrupts.unlink_from(depth);
-        self.frames.iter_mut().filter_map(|frame| frame.timer.take()).for_each(park::cancel_timer);
+        self.frames
+            .iter_mut()
+            .filter_map(|frame| frame.timer.take())
+            .for_each(park::cancel_timer);
         self.shields = interrupts.shields() - shields;
         interrupts.remove_shields(self.shields);
     }
@@ -196,27 +239,49 @@ impl<In, Out> Yielder<In, Out> {
     /// Suspends the generator: its resume returns `value`, and the next one's argument is returned here.
     ///
     /// # Panics
-    /// Unwinds when the generator is dropped instead of resumed.
+    /// Unwinds when the generator is dropped instead of resumed. Panics when called by a coroutine of another runtime
+    /// that the body runs: the one that resumed the generator cannot go on while that is on the way.
     #[inline]
     pub fn suspend(&self, value: Out) -> In {
+        assert!(
+            self.resumed_at.get() == home::place(),
+            "a generator is suspended from inside of something that it runs"
+        );
         self.raw.suspend(value)
     }
 }
 
 impl<In, Out, Ret> Drop for Generator<In, Out, Ret> {
     fn drop(&mut self) {
-        let Some(mut raw) = self.raw.take() else { return };
+        let Some(mut raw) = self.raw.take() else {
+            return;
+        };
         if raw.is_suspended() && (is_thread_ending() || cfg!(panic = "abort")) {
             // Its frames may borrow thread-locals that are gone, or cannot be unwound: they stay as they are.
-            let label = std::mem::replace(&mut self.label, Box::new(Label { name: None, id: Id::take_one(), spawned_at: Location::caller() }));
-            let why = if cfg!(panic = "abort") { "it cannot unwind without panic = \"unwind\"" } else { "its thread was ending" };
-            eprintln!("a generator made at {} was dropped while it was suspended, and is leaked: {why}", label.spawned_at);
+            let label = std::mem::replace(
+                &mut self.label,
+                Box::new(Label {
+                    name: None,
+                    id: Id::take_one(),
+                    spawned_at: Location::caller(),
+                }),
+            );
+            let why = if cfg!(panic = "abort") {
+                "it cannot unwind without panic = \"unwind\""
+            } else {
+                "its thread was ending"
+            };
+            report(&format!(
+                "a generator made at {} was dropped while it was suspended, and is leaked: {why}",
+                label.spawned_at
+            ));
             std::mem::forget((raw, label));
             return;
         }
         let leave = Leave::join(&mut self.held);
         // Its destructors may wait; nothing may be raised there. The strand is asked for again at the end: they may
         // have been carried to another, by a generator around this one.
+        self.resumed_at.set(home::place());
         let flag = park::with_interrupts(Interrupts::mark_unwinding);
         raw.unwind();
         calm(&flag);
@@ -229,7 +294,9 @@ impl<In, Out, Ret> Drop for Generator<In, Out, Ret> {
 
 impl<In, Out, Ret> fmt::Debug for Generator<In, Out, Ret> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Generator").field("done", &self.is_done()).finish_non_exhaustive()
+        f.debug_struct("Generator")
+            .field("done", &self.is_done())
+            .finish_non_exhaustive()
     }
 }
 
@@ -243,7 +310,9 @@ where
     F: FnOnce(&Yielder<(), T>) + 'static,
     T: 'static,
 {
-    Gen { generator: Generator::new(move |y, ()| body(y)) }
+    Gen {
+        generator: Generator::new(move |y, ()| body(y)),
+    }
 }
 
 /// See [`gen`](r#gen).

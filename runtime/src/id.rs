@@ -59,7 +59,10 @@ pub(crate) struct Ids {
 
 impl Ids {
     pub(crate) const fn new() -> Self {
-        Ids { next: Cell::new(0), end: Cell::new(0) }
+        Ids {
+            next: Cell::new(0),
+            end: Cell::new(0),
+        }
     }
 
     /// A number that nobody had before.

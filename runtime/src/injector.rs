@@ -21,7 +21,10 @@ pub(crate) struct Injector<T> {
 
 impl<T: Copy + PartialEq> Injector<T> {
     pub(crate) fn new() -> Self {
-        Injector { len: AtomicUsize::new(0), queue: Mutex::new(RunQueue::new()) }
+        Injector {
+            len: AtomicUsize::new(0),
+            queue: Mutex::new(RunQueue::new()),
+        }
     }
 
     /// Appends an entry. `place` is told its position before anyone else can take it. Returns whether `sleepers` was
@@ -29,11 +32,17 @@ impl<T: Copy + PartialEq> Injector<T> {
     ///
     /// Whoever falls asleep counts itself first, and looks into the queue [with the lock](Self::is_empty_for_sure)
     /// second. If it looks after this push, it sees the entry; if before, its count is seen here.
-    pub(crate) fn push(&self, entry: T, sleepers: &AtomicUsize, place: impl FnOnce(Position)) -> bool {
+    pub(crate) fn push(
+        &self,
+        entry: T,
+        sleepers: &AtomicUsize,
+        place: impl FnOnce(Position),
+    ) -> bool {
         let mut queue = lock(&self.queue);
         place(queue.tail());
         queue.push(entry);
-        self.len.store(self.len.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.len
+            .store(self.len.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         sleepers.load(Ordering::Relaxed) > 0
     }
 
@@ -51,7 +60,8 @@ impl<T: Copy + PartialEq> Injector<T> {
         }
         let mut queue = lock(&self.queue);
         let entry = queue.pop()?;
-        self.len.store(self.len.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        self.len
+            .store(self.len.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         bind(entry);
         Some(entry)
     }
@@ -62,7 +72,8 @@ impl<T: Copy + PartialEq> Injector<T> {
         let removed = queue.remove(position, entry);
         if removed {
             bind(entry);
-            self.len.store(self.len.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+            self.len
+                .store(self.len.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         }
         removed
     }
@@ -104,10 +115,19 @@ mod tests {
                     injector.push(n, &nobody, |_| ());
                 }
             });
-            (0..3).for_each(|_| drop(injector.push(u32::MAX, &nobody, |_| ())));
-            takers.into_iter().map(|taker| taker.join().unwrap()).collect()
+            for _ in 0..3 {
+                injector.push(u32::MAX, &nobody, |_| ());
+            }
+            takers
+                .into_iter()
+                .map(|taker| taker.join().unwrap())
+                .collect()
         });
-        let mut all: Vec<u32> = taken.into_iter().flatten().filter(|&n| n != u32::MAX).collect();
+        let mut all: Vec<u32> = taken
+            .into_iter()
+            .flatten()
+            .filter(|&n| n != u32::MAX)
+            .collect();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..10_000));
         assert!(injector.is_empty());

@@ -26,7 +26,11 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
-use crate::seam::sync::{Arc, atomic::{AtomicBool, Ordering}, thread_local};
+use crate::seam::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+    thread_local,
+};
 use crate::timer::TimerKey;
 
 /// What [`join`](crate::coroutine::JoinHandle::join) returns of a coroutine that was cancelled, as the
@@ -126,12 +130,15 @@ impl Interrupts {
 
     /// Calls `f` with the frames; `empty` if there never was one.
     fn frames<T>(&self, empty: T, f: impl FnOnce(&mut Vec<Frame>) -> T) -> T {
-        self.seldom.get().map_or(empty, |seldom| f(&mut seldom.frames.borrow_mut()))
+        self.seldom
+            .get()
+            .map_or(empty, |seldom| f(&mut seldom.frames.borrow_mut()))
     }
 
     /// Something waits to be raised, though perhaps not now.
     pub(crate) fn is_pending(&self) -> bool {
-        self.cancelled.get() || self.frames(false, |frames| frames.iter().any(|frame| frame.expired))
+        self.cancelled.get()
+            || self.frames(false, |frames| frames.iter().any(|frame| frame.expired))
     }
 
     /// What is to be raised at this suspension point.
@@ -144,7 +151,12 @@ impl Interrupts {
         if self.cancelled.get() {
             return Some(Cause::Cancelled);
         }
-        self.frames(None, |frames| frames.iter().find(|frame| frame.expired).map(|frame| Cause::Elapsed(frame.id)))
+        self.frames(None, |frames| {
+            frames
+                .iter()
+                .find(|frame| frame.expired)
+                .map(|frame| Cause::Elapsed(frame.id))
+        })
     }
 
     /// Counts what is about to be raised; returns how often that makes.
@@ -162,7 +174,11 @@ impl Interrupts {
     /// What a caught payload means to the root: a raised cancellation becomes [`Cancelled`].
     pub(crate) fn caught(&self, payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
         self.mark_calm();
-        if payload.is::<Raise>() { Box::new(Cancelled) } else { payload }
+        if payload.is::<Raise>() {
+            Box::new(Cancelled)
+        } else {
+            payload
+        }
     }
 
     /// Holds everything off until `f` returns, which must be in this same strand.
@@ -170,7 +186,10 @@ impl Interrupts {
         self.add_shields(1);
         let outcome = catch_unwind(AssertUnwindSafe(f));
         self.remove_shields(1);
-        outcome.unwrap_or_else(|payload| resume_unwind(payload))
+        outcome.unwrap_or_else(|payload| {
+            self.mark_unwinding();
+            resume_unwind(payload)
+        })
     }
 
     pub(crate) fn shields(&self) -> u32 {
@@ -183,7 +202,8 @@ impl Interrupts {
     }
 
     pub(crate) fn remove_shields(&self, count: u32) {
-        self.shields.set(self.shields.get() - count);
+        // Saturating: a foreign stack switcher may have carried the beginning of a shield elsewhere.
+        self.shields.set(self.shields.get().saturating_sub(count));
     }
 }
 
@@ -193,7 +213,11 @@ impl Interrupts {
     /// This strand, not just some other on its thread, is in the middle of an unwinding.
     pub(crate) fn is_unwinding(&self) -> bool {
         if !std::thread::panicking() {
-            with_flags(|flags| flags.drain(..).for_each(|flag| flag.store(false, Ordering::Relaxed)));
+            with_flags(|flags| {
+                flags
+                    .drain(..)
+                    .for_each(|flag| flag.store(false, Ordering::Relaxed))
+            });
             return false;
         }
         let own = self.seldom().unwinding.borrow().iter().any(is_set);
@@ -217,7 +241,11 @@ impl Interrupts {
     /// Notes that this strand's unwinding was caught.
     pub(crate) fn mark_calm(&self) {
         if let Some(seldom) = self.seldom.get() {
-            seldom.unwinding.borrow_mut().drain(..).for_each(|flag| calm(&flag));
+            seldom
+                .unwinding
+                .borrow_mut()
+                .drain(..)
+                .for_each(|flag| calm(&flag));
         }
     }
 }
@@ -233,7 +261,9 @@ fn is_set(flag: &Flag) -> bool {
 
 /// Works on the flags of this thread; while the thread ends, on none.
 fn with_flags<T: Default>(f: impl FnOnce(&mut Vec<Flag>) -> T) -> T {
-    UNWINDING.try_with(|flags| f(&mut flags.borrow_mut())).unwrap_or_default()
+    UNWINDING
+        .try_with(|flags| f(&mut flags.borrow_mut()))
+        .unwrap_or_default()
 }
 
 impl Raise {
@@ -254,7 +284,12 @@ impl Interrupts {
     /// Enters a frame, the innermost from now on.
     pub(crate) fn push_frame(&self, deadline: Instant) -> FrameId {
         let id = FrameId(NEXT_FRAME.replace(NEXT_FRAME.get() + 1));
-        self.seldom().frames.borrow_mut().push(Frame { id, deadline, timer: None, expired: false });
+        self.seldom().frames.borrow_mut().push(Frame {
+            id,
+            deadline,
+            timer: None,
+            expired: false,
+        });
         id
     }
 
@@ -278,7 +313,9 @@ impl Interrupts {
     /// Notes that a frame's deadline has passed; false if nobody is inside that frame any more.
     pub(crate) fn expire(&self, id: FrameId) -> bool {
         self.frames(false, |frames| {
-            let Some(frame) = frames.iter_mut().find(|frame| frame.id == id) else { return false };
+            let Some(frame) = frames.iter_mut().find(|frame| frame.id == id) else {
+                return false;
+            };
             (frame.timer, frame.expired) = (None, true);
             true
         })
@@ -287,13 +324,22 @@ impl Interrupts {
     /// Expires the frames that are due at `now`, for a strand without a timer of the worker's.
     pub(crate) fn expire_due(&self, now: Instant) {
         self.frames((), |frames| {
-            frames.iter_mut().filter(|frame| frame.deadline <= now).for_each(|frame| frame.expired = true);
+            frames
+                .iter_mut()
+                .filter(|frame| frame.deadline <= now)
+                .for_each(|frame| frame.expired = true);
         });
     }
 
     /// The earliest deadline of a frame that has not expired.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.frames(None, |frames| frames.iter().filter(|frame| !frame.expired).map(|frame| frame.deadline).min())
+        self.frames(None, |frames| {
+            frames
+                .iter()
+                .filter(|frame| !frame.expired)
+                .map(|frame| frame.deadline)
+                .min()
+        })
     }
 
     /// How many frames the strand is inside of.
@@ -304,7 +350,13 @@ impl Interrupts {
 
     /// Takes the frames from `depth` on: those of a generator that suspends.
     pub(crate) fn unlink_from(&self, depth: usize) -> Vec<Frame> {
-        self.frames(Vec::new(), |frames| if depth < frames.len() { frames.split_off(depth) } else { Vec::new() })
+        self.frames(Vec::new(), |frames| {
+            if depth < frames.len() {
+                frames.split_off(depth)
+            } else {
+                Vec::new()
+            }
+        })
     }
 
     /// Adds frames as the innermost ones: those of a generator that is resumed.
@@ -348,7 +400,11 @@ mod tests {
         impl Drop for InDestructor<'_> {
             fn drop(&mut self) {
                 assert_eq!(self.0.due(), None, "the one that unwinds");
-                assert_eq!(self.1.due(), Some(Cause::Cancelled), "its neighbour on the thread");
+                assert_eq!(
+                    self.1.due(),
+                    Some(Cause::Cancelled),
+                    "its neighbour on the thread"
+                );
             }
         }
         let (unwinding, neighbour) = (Interrupts::new(), Interrupts::new());
@@ -358,7 +414,11 @@ mod tests {
             let _destructor = InDestructor(&unwinding, &neighbour);
             unwinding.raise(Cause::Cancelled);
         }));
-        assert_eq!(unwinding.due(), Some(Cause::Cancelled), "raised again, the payload still held");
+        assert_eq!(
+            unwinding.due(),
+            Some(Cause::Cancelled),
+            "raised again, the payload still held"
+        );
         drop(caught);
     }
 

@@ -56,8 +56,9 @@
 //! `mailbox` and `injector` (how other threads reach it), `interrupts` (what is raised when), `local`,
 //! `generator`, `blocking`. `seam` is the door to std's clock and locks, `sys` the one to the system.
 //!
-//! Only `context` switches stacks, only `worker` resumes a coroutine, only `park` suspends one, but for the end of
-//! one, which `worker` has too. Only `sys` calls libc.
+//! Only `context` switches stacks. `worker` resumes coroutines, `park` suspends them, and nobody else does, with two
+//! exceptions: a join runs a child that has not started on top of the joiner (`Home::run_child`), and a coroutine
+//! that ends does so in `worker`. Only `sys` calls libc.
 //!
 //! ## Walk 1: one `yield_now`
 //!
@@ -80,7 +81,8 @@
 //! 2. `park::yield_now` calls `Home::enqueue`, which puts A's context at the end of the `RunQueue`, a ring.
 //! 3. It calls `park::suspend`, and that `Context::suspend`: corosensei saves the registers on A's stack and goes on
 //!    with those of the worker. All of this is inlined, so the return addresses that the processor predicts are right.
-//! 4. Now `Context::resume` returns in `Worker::turn`, which returns to the loop of `Worker::round`. Who called
+//! 4. Whoever resumed A goes on. If A is a child at its first suspension, that may be the one that joins it; else it
+//!    is the worker: `Context::resume` returns in `Worker::turn`, which returns to the loop of `Worker::round`. Who called
 //!    *that* is `Runtime::run` on the first worker, `Worker::work` on the others.
 //! 5. `Home::use_turn` counts down from 64; at 0 the round ends, and `Worker::poll` comes before the next.
 //! 6. `Home::take` pops B: `RunQueue::pop`, which asks `seam::schedule::pick` which one. With hundreds in the
@@ -88,8 +90,8 @@
 //! 7. `Worker::turn` looks at what it has got (`Runnable::look`). B has started before, so it is a context:
 //!    `Home::set_current`, `Context::resume`, and B goes on. Had it not, `Worker::start` would give it a stack first.
 //! 8. Some turns later A is taken and resumed in the same way. `Context::suspend` returns in `park::yield_now`, which
-//!    looks at one bit, `Context::attention`. If set, `raise_if_due` looks whether A was cancelled or a timeout has
-//!    passed, and unwinds if so.
+//!    looks at one bit, `Context::attention`, as it has done before the switch. If set, `raise_if_due` looks whether A
+//!    was cancelled or a timeout has passed, and unwinds if so.
 //!
 //! No atomic operation, no allocation (unless the ring must grow), and no cache line of A's record.
 //!
@@ -107,7 +109,7 @@
 //! **The first wait registers.** The source has no home, so `enlist` refuses (`Refusal::Homeless`), and
 //! `Socket::register` makes this worker its home: `Source::register`, `Reactor::register`, `Epoll::add`, once in the
 //! descriptor's life, edge-triggered, both directions. If bytes have come meanwhile, the kernel tells so at once.
-//! The second `enlist` succeeds: `Seat::sit` puts the coroutine where this thread's reactor finds it. (A coroutine of
+//! The second `enlist` succeeds: `Seats::sit` puts the coroutine where this thread's reactor finds it. (A coroutine of
 //! another worker, or a second reader, goes to a list behind a lock instead: `Source::join_list`.)
 //!
 //! **It parks.** `Socket::sleep` calls `park::park_until`, which comes to `park_coroutine`. That raises what is due;
@@ -120,7 +122,7 @@
 //!
 //! **The bytes come.** `Reactor::dispatch` finds the source by the event's key (`Table::get`; a key from before the
 //! descriptor was closed finds nothing). `Record::signal` counts the event (`Side::count`), takes the coroutine from its
-//! seat (`Seat::take`) and calls `Home::wake`: the token becomes `Empty`, and `Home::enqueue` puts the context into the
+//! seat (`Seats::take`) and calls `Home::wake`: the token becomes `Empty`, and `Home::enqueue` puts the context into the
 //! run queue. (To wake a coroutine of another worker, `park::tell` sends a message: `Mailbox::send`, a ring of
 //! the bell if that worker sleeps, and there `Home::obey`, which calls the same `Home::wake`.)
 //!

@@ -76,7 +76,8 @@ impl<T: 'static> LocalKey<T> {
     /// # Panics
     /// On a plain thread that is ending, as [`std::thread::LocalKey::with`].
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
-        self.try_with(f).expect("a coroutine-local is used after its thread has dropped it")
+        self.try_with(f)
+            .expect("a coroutine-local is used after its thread has dropped it")
     }
 
     /// As [`with`](Self::with).
@@ -86,7 +87,9 @@ impl<T: 'static> LocalKey<T> {
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         let value = match home::strand() {
             Some((_, task)) => self.value(task.locals()),
-            None => OF_THREAD.try_with(|locals| self.value(locals)).map_err(|_| AccessError)?,
+            None => OF_THREAD
+                .try_with(|locals| self.value(locals))
+                .map_err(|_| AccessError)?,
         };
         // The value is counted, so it stays while `f` waits, whatever becomes of the list.
         Ok(f(value.downcast_ref().expect("a key has one type")))
@@ -94,7 +97,12 @@ impl<T: 'static> LocalKey<T> {
 
     fn value(&'static self, locals: &RefCell<Locals>) -> Rc<dyn Any> {
         let key = std::ptr::from_ref(self).cast();
-        let found = |locals: &Locals| locals.iter().find(|(k, _)| *k == key).map(|(_, value)| value.clone());
+        let found = |locals: &Locals| {
+            locals
+                .iter()
+                .find(|(k, _)| *k == key)
+                .map(|(_, value)| value.clone())
+        };
         if let Some(value) = found(&locals.borrow()) {
             return value;
         }

@@ -36,7 +36,11 @@ pub(crate) struct Mailbox<M> {
 
 impl<M> Mailbox<M> {
     pub(crate) fn new() -> Self {
-        Mailbox { messages: SegQueue::new(), asleep: AtomicBool::new(false), bell: Mutex::new(None) }
+        Mailbox {
+            messages: SegQueue::new(),
+            asleep: AtomicBool::new(false),
+            bell: Mutex::new(None),
+        }
     }
 
     /// Gives the mailbox to a worker, which `bell` wakes.
@@ -62,10 +66,10 @@ impl<M> Mailbox<M> {
         // Pairs with the fence in `fall_asleep`: either it sees what we have put in place before, or we see
         // it asleep.
         fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
-            if let Some(bell) = &*lock(&self.bell) {
-                bell();
-            }
+        let sleeps =
+            self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed);
+        if sleeps && let Some(bell) = &*lock(&self.bell) {
+            bell();
         }
     }
 
@@ -78,7 +82,11 @@ impl<M> Mailbox<M> {
     #[inline]
     pub(crate) fn take(&self) -> Option<M> {
         // `SegQueue::pop` begins with a fence, so look first.
-        if self.messages.is_empty() { None } else { self.messages.pop() }
+        if self.messages.is_empty() {
+            None
+        } else {
+            self.messages.pop()
+        }
     }
 
     /// Announces that the worker is about to sleep; after this it looks for work once more, and sleeps
@@ -115,7 +123,10 @@ mod tests {
         assert_eq!(mailbox.take(), Some(1));
         mailbox.send(2);
         mailbox.send(3);
-        assert_eq!((rung.try_recv().is_ok(), rung.try_recv().is_ok()), (true, false));
+        assert_eq!(
+            (rung.try_recv().is_ok(), rung.try_recv().is_ok()),
+            (true, false)
+        );
     }
 
     #[test]

@@ -20,15 +20,16 @@
 //! second panic meanwhile would abort the process.
 
 use std::cell::RefCell;
+use std::panic::resume_unwind;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 use std::time::Instant;
 
 use crate::context::Context;
 use crate::home::{self, Home, Target};
-use crate::interrupts::{Cause, Interrupts};
+use crate::interrupts::{Cause, Interrupts, Raise};
 use crate::seam::clock;
 use crate::seam::sync::{Arc, Condvar, Mutex, lock, thread_local};
-use crate::task::{Message, TaskPtr, TaskRef, Token};
+use crate::task::{Message, Payload, TaskPtr, TaskRef, Token};
 use crate::timer::TimerKey;
 
 pub(crate) use crate::task::WaitReason;
@@ -145,6 +146,15 @@ fn raise_if_due(task: TaskPtr) {
     }
 }
 
+/// Goes on with an unwinding that was caught here, and notes whose it is.
+pub(crate) fn rethrow(payload: Payload) -> ! {
+    if !payload.is::<Raise>() {
+        with_interrupts(Interrupts::mark_unwinding);
+        attract_attention();
+    }
+    resume_unwind(payload)
+}
+
 /// Raises what is due in the strand that runs, if anything.
 pub(crate) fn check() {
     match home::current() {
@@ -179,14 +189,21 @@ struct Alarm<'a> {
 
 impl<'a> Alarm<'a> {
     fn set(home: &'a Home, task: TaskPtr, deadline: Instant) -> Self {
-        let key = home.timers.borrow_mut().insert(deadline, Target::Wake(task));
+        let key = home
+            .timers
+            .borrow_mut()
+            .insert(deadline, Target::Wake(task));
         Alarm { home, key }
     }
 
     fn take_back(self) -> Wake {
         let pending = self.home.timers.borrow_mut().cancel(self.key).is_some();
         std::mem::forget(self);
-        if pending { Wake::Unparked } else { Wake::TimedOut }
+        if pending {
+            Wake::Unparked
+        } else {
+            Wake::TimedOut
+        }
     }
 }
 
@@ -230,7 +247,9 @@ pub(crate) fn wake(task: &TaskRef) {
 /// Tells the home worker of `task`, directly if that is this thread's. Nothing happens to a coroutine that
 /// has finished, or, as it has no home yet, to one that has not started.
 pub(crate) fn tell(task: &TaskRef, message: fn(TaskRef) -> Message) {
-    let Some(mailbox) = task.get().home() else { return };
+    let Some(mailbox) = task.get().home() else {
+        return;
+    };
     match home::here() {
         Some(home) if std::ptr::eq(home.mailbox, mailbox) => home.obey(message(task.clone())),
         _ if task.get().is_finished() => {}
@@ -286,14 +305,24 @@ thread_local! {
 
 /// Works on this thread's own; made at the first call. While the thread ends, on one for the occasion.
 fn this_thread<T>(f: impl FnOnce(&std::rc::Rc<ThisThread>) -> T) -> T {
-    let kept = THREAD.try_with(|kept| kept.borrow_mut().get_or_insert_with(ThisThread::new).clone());
+    let kept = THREAD.try_with(|kept| {
+        kept.borrow_mut()
+            .get_or_insert_with(ThisThread::new)
+            .clone()
+    });
     f(&kept.unwrap_or_else(|_| ThisThread::new()))
 }
 
 impl ThisThread {
     fn new() -> std::rc::Rc<Self> {
-        let parker = Arc::new(ThreadParker { notified: Mutex::new(false), changed: Condvar::new() });
-        std::rc::Rc::new(ThisThread { parker, interrupts: Interrupts::new() })
+        let parker = Arc::new(ThreadParker {
+            notified: Mutex::new(false),
+            changed: Condvar::new(),
+        });
+        std::rc::Rc::new(ThisThread {
+            parker,
+            interrupts: Interrupts::new(),
+        })
     }
 }
 
@@ -316,7 +345,11 @@ fn park_thread(deadline: Option<Instant>) -> Wake {
         let mut notified = lock(&thread.parker.notified);
         while !*notified {
             let Some(until) = until else {
-                notified = thread.parker.changed.wait(notified).unwrap_or_else(|e| e.into_inner());
+                notified = thread
+                    .parker
+                    .changed
+                    .wait(notified)
+                    .unwrap_or_else(|e| e.into_inner());
                 continue;
             };
             let left = until.saturating_duration_since(clock::now());
@@ -329,7 +362,11 @@ fn park_thread(deadline: Option<Instant>) -> Wake {
         let was_notified = std::mem::replace(&mut *notified, false);
         drop(notified);
         let timed_out = !was_notified && deadline.is_some_and(|deadline| deadline <= clock::now());
-        if timed_out { Wake::TimedOut } else { Wake::Unparked }
+        if timed_out {
+            Wake::TimedOut
+        } else {
+            Wake::Unparked
+        }
     })
 }
 

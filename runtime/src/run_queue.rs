@@ -34,7 +34,11 @@ const CAPACITY_MIN: usize = 64;
 
 impl<T: Copy + PartialEq> RunQueue<T> {
     pub(crate) fn new() -> Self {
-        RunQueue { slots: vec![None; CAPACITY_MIN].into_boxed_slice(), head: 0, tail: 0 }
+        RunQueue {
+            slots: vec![None; CAPACITY_MIN].into_boxed_slice(),
+            head: 0,
+            tail: 0,
+        }
     }
 
     /// No entry, not even a hole.
@@ -169,7 +173,10 @@ mod tests {
         let positions = ['a', 'b', 'c'].map(|c| queue.push(c));
         assert!(queue.remove(positions[1], 'b'));
         assert!(!queue.remove(positions[1], 'b'));
-        assert_eq!([queue.pop(), queue.pop(), queue.pop()], [Some('a'), Some('c'), None]);
+        assert_eq!(
+            [queue.pop(), queue.pop(), queue.pop()],
+            [Some('a'), Some('c'), None]
+        );
         assert!(!queue.remove(positions[0], 'a'), "it has left");
     }
 
@@ -178,7 +185,9 @@ mod tests {
         let mut queue = RunQueue::new();
         for _ in 0..10_000 {
             let positions: Vec<_> = (0..10).map(|n| (queue.push(n), n)).collect();
-            positions.iter().for_each(|&(p, n)| assert!(queue.remove(p, n)));
+            positions
+                .iter()
+                .for_each(|&(p, n)| assert!(queue.remove(p, n)));
         }
         assert_eq!(queue.span(), 0);
         assert_eq!(queue.slots.len(), CAPACITY_MIN);
@@ -207,12 +216,18 @@ mod tests {
                     3 => assert_eq!(queue.pop(), model.pop_front().map(|(_, n)| n)),
                     _ if model.is_empty() => {}
                     _ => {
-                        let (position, n) = model.remove((random >> 40) as usize % model.len()).unwrap();
+                        let (position, n) =
+                            model.remove((random >> 40) as usize % model.len()).unwrap();
                         assert!(queue.remove(position, n));
                     }
                 }
             }
-            assert!(model.iter().map(|&(_, n)| n).eq(std::iter::from_fn(|| queue.pop())));
+            assert!(
+                model
+                    .iter()
+                    .map(|&(_, n)| n)
+                    .eq(std::iter::from_fn(|| queue.pop()))
+            );
         }
     }
 }

@@ -12,7 +12,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::coroutine::{self, Builder, Cancelled, Id, JoinHandle, Result};
 use crate::park::{self, Unparker, WaitReason};
@@ -91,7 +91,11 @@ where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
     let state = Arc::new(State::new());
-    let scope = Scope { state, scope: PhantomData, env: PhantomData };
+    let scope = Scope {
+        state,
+        scope: PhantomData,
+        env: PhantomData,
+    };
     let outcome = catch_unwind(AssertUnwindSafe(|| f(&scope)));
     if outcome.is_err() {
         scope.state.cancel_children();
@@ -100,7 +104,7 @@ where
     let thrown = lock(&scope.state.thrown).take();
     match (outcome, thrown) {
         // What a child threw came first: the body has at most stumbled over its absence.
-        (_, Some(payload)) | (Err(payload), None) => resume_unwind(payload),
+        (_, Some(payload)) | (Err(payload), None) => park::rethrow(payload),
         (Ok(value), None) => {
             if interrupted {
                 // The children were cancelled for it, so their work is not done.
@@ -124,15 +128,27 @@ impl<'scope> Scope<'scope, '_> {
     {
         let slot = Arc::new(Slot(Mutex::new(None)));
         let place = self.state.enter();
-        let end = End { state: self.state.clone(), place };
-        let child = Child { f, slot: slot.clone(), end };
+        let end = End {
+            state: self.state.clone(),
+            place,
+        };
+        let child = Child {
+            f,
+            slot: slot.clone(),
+            end,
+        };
         // SAFETY: `scope` does not return before `End` is dropped. By then the closure is gone, run or dropped, and
         // the child has let go of the slot; so a result that is left is the handle's, which cannot leave `'scope`.
         // What the record keeps is a `()`. `F` and `T` are `Send`.
         let handle = unsafe { Builder::new().spawn_unchecked(move || child.run(), true) };
         let handle = handle.unwrap_or_else(|error| panic!("cannot spawn a coroutine: {error}"));
         self.state.know(place, handle.task_ref());
-        ScopedJoinHandle { handle, slot, state: self.state.clone(), scope: PhantomData }
+        ScopedJoinHandle {
+            handle,
+            slot,
+            state: self.state.clone(),
+            scope: PhantomData,
+        }
     }
 }
 
@@ -149,7 +165,10 @@ impl<F: FnOnce() -> T, T> Child<F, T> {
         let Child { f, slot, end } = self;
         let outcome = catch_unwind(AssertUnwindSafe(f))
             .map_err(|payload| park::with_interrupts(|interrupts| interrupts.caught(payload)));
-        if outcome.as_ref().is_err_and(|payload| !payload.is::<Cancelled>()) {
+        if outcome
+            .as_ref()
+            .is_err_and(|payload| !payload.is::<Cancelled>())
+        {
             end.state.cancel_children();
         }
         *lock(&slot.0) = Some(outcome);
@@ -175,7 +194,11 @@ impl State {
         State {
             running: AtomicUsize::new(0),
             parent: Mutex::new(None),
-            children: Mutex::new(Children { places: Vec::new(), free: Vec::new(), cancelled: false }),
+            children: Mutex::new(Children {
+                places: Vec::new(),
+                free: Vec::new(),
+                cancelled: false,
+            }),
             thrown: Mutex::new(None),
         }
     }
@@ -234,11 +257,17 @@ impl State {
 
     /// Gives up one of the two claims to a result; the last one disposes of it: a panic goes to the scope.
     fn let_go<T>(&self, slot: Arc<Slot<T>>) {
-        let Some(slot) = Arc::into_inner(slot) else { return };
+        let Some(slot) = Arc::into_inner(slot) else {
+            return;
+        };
         match slot.0.into_inner() {
             Ok(Some(Err(payload))) if !payload.is::<Cancelled>() => {
                 let mut thrown = lock(&self.thrown);
-                let surplus = if thrown.is_none() { thrown.replace(payload) } else { Some(payload) };
+                let surplus = if thrown.is_none() {
+                    thrown.replace(payload)
+                } else {
+                    Some(payload)
+                };
                 drop(thrown);
                 drop_quietly(surplus); // may wait
             }
@@ -313,13 +342,17 @@ impl<T> Drop for ScopedJoinHandle<'_, T> {
 
 impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScopedJoinHandle").field("id", &self.id()).finish_non_exhaustive()
+        f.debug_struct("ScopedJoinHandle")
+            .field("id", &self.id())
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let running = self.state.running.load(Ordering::Relaxed);
-        f.debug_struct("Scope").field("running", &running).finish_non_exhaustive()
+        f.debug_struct("Scope")
+            .field("running", &running)
+            .finish_non_exhaustive()
     }
 }

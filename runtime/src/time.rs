@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use std::time::{Duration, Instant};
 
@@ -96,15 +96,19 @@ pub fn timeout<T>(duration: Duration, f: impl FnOnce() -> T) -> Result<T, Elapse
 /// # Panics
 /// With whatever `f` panics with.
 pub fn deadline<T>(deadline: Instant, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
-    assert!(cfg!(panic = "unwind"), "a timeout can end what it bounds only in a program built with panic = \"unwind\"");
+    if cfg!(panic = "abort") {
+        panic!("a timeout can end what it bounds only in a program built with panic = \"unwind\"");
+    }
     let frame = Frame::enter(deadline);
     let outcome = catch_unwind(AssertUnwindSafe(f));
     let id = frame.id;
     drop(frame);
-    outcome.map_err(|payload| match payload.downcast_ref::<Raise>().map(Raise::cause) {
-        Some(Cause::Elapsed(raised)) if raised == id => Elapsed,
-        _ => resume_unwind(payload),
-    })
+    outcome.map_err(
+        |payload| match payload.downcast_ref::<Raise>().map(Raise::cause) {
+            Some(Cause::Elapsed(raised)) if raised == id => Elapsed,
+            _ => park::rethrow(payload),
+        },
+    )
 }
 
 /// One frame of a timeout, entered; left when dropped.
@@ -132,7 +136,10 @@ impl Drop for Frame {
 /// Has the worker's timers watch a frame of the calling coroutine. A plain thread looks at its frames itself.
 pub(crate) fn watch_frame(id: FrameId, deadline: Instant) {
     if let Some((home, task)) = home::current() {
-        let timer = home.timers.borrow_mut().insert(deadline, Target::Expire(task, id));
+        let timer = home
+            .timers
+            .borrow_mut()
+            .insert(deadline, Target::Expire(task, id));
         task.interrupts.set_frame_timer(id, timer);
     }
 }
@@ -153,8 +160,14 @@ pub(crate) fn watch_frame(id: FrameId, deadline: Instant) {
 /// });
 /// ```
 pub fn interval(period: Duration) -> Interval {
-    assert!(!period.is_zero(), "an interval of zero would tick without end: give it a period");
-    Interval { next: clock::after(period), period }
+    assert!(
+        !period.is_zero(),
+        "an interval of zero would tick without end: give it a period"
+    );
+    Interval {
+        next: clock::after(period),
+        period,
+    }
 }
 
 /// See [`interval`].
@@ -175,7 +188,10 @@ impl Interval {
         let due = self.next.unwrap_or_else(clock::now);
         let late = clock::now().saturating_duration_since(due);
         let missed = u32::try_from(late.as_nanos() / self.period.as_nanos()).unwrap_or(u32::MAX);
-        self.next = self.period.checked_mul(missed.saturating_add(1)).and_then(|ahead| due.checked_add(ahead));
+        self.next = self
+            .period
+            .checked_mul(missed.saturating_add(1))
+            .and_then(|ahead| due.checked_add(ahead));
         due
     }
 }

@@ -48,7 +48,11 @@ const NONE: u32 = u32::MAX;
 
 impl<T> Timers<T> {
     pub(crate) const fn new() -> Self {
-        Timers { heap: Vec::new(), entries: Vec::new(), free: NONE }
+        Timers {
+            heap: Vec::new(),
+            entries: Vec::new(),
+            free: NONE,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -65,7 +69,11 @@ impl<T> Timers<T> {
     pub(crate) fn insert(&mut self, deadline: Instant, target: T) -> TimerKey {
         let place = self.heap.len();
         let index = if self.free == NONE {
-            self.entries.push(Entry { generation: 0, place: 0, target: None });
+            self.entries.push(Entry {
+                generation: 0,
+                place: 0,
+                target: None,
+            });
             u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 timers")
         } else {
             let index = self.free;
@@ -128,7 +136,9 @@ impl<T> Timers<T> {
         loop {
             let first = place * ARITY + 1;
             let last = (first + ARITY).min(self.heap.len());
-            let Some(child) = (first..last).min_by_key(|&c| self.heap[c].deadline) else { break };
+            let Some(child) = (first..last).min_by_key(|&c| self.heap[c].deadline) else {
+                break;
+            };
             if self.heap[place].deadline <= self.heap[child].deadline {
                 break;
             }
@@ -191,7 +201,9 @@ mod tests {
         for _ in 0..50 {
             let (mut timers, mut model) = (Timers::new(), BTreeMap::new());
             for step in 0..2000u64 {
-                random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                random = random
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
                 let draw = random >> 33;
                 match draw % 4 {
                     0 | 1 => {
@@ -211,7 +223,10 @@ mod tests {
                         assert_eq!(timers.next_deadline(), earliest);
                         if let Some(now) = earliest {
                             let fired = timers.pop_due(now).expect("due");
-                            assert!(model.remove(&(now, fired)).is_some(), "a timer of that deadline");
+                            assert!(
+                                model.remove(&(now, fired)).is_some(),
+                                "a timer of that deadline"
+                            );
                         }
                     }
                 }

@@ -27,7 +27,7 @@ use crate::seam::clock;
 use crate::seam::sync::atomic::Ordering;
 use crate::seam::sync::{Arc, thread_local};
 use crate::stack::overflow::AltStack;
-use crate::sys;
+use crate::sys::process::{NoUnwind, report, watch_forks};
 use crate::task::{self, Payload, TaskPtr, TaskRef};
 
 /// The least distance between two wake-ups for timers.
@@ -84,7 +84,9 @@ impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> io::Result<Self> {
         let reactor = Reactor::new()?;
         let bell = reactor.clone();
-        shared.seats[index].mailbox.hire(Box::new(move || bell.ring()));
+        shared.seats[index]
+            .mailbox
+            .hire(Box::new(move || bell.ring()));
         Ok(Worker {
             home: Home::new(index, shared),
             reactor,
@@ -103,10 +105,14 @@ impl Worker {
     /// coroutine that was started on another.
     pub(crate) unsafe fn enter(&self) -> io::Result<Seated> {
         let alternate = AltStack::ensure()?;
-        sys::process::watch_forks(park::attract_attention);
+        watch_forks(park::attract_attention);
         // SAFETY: the caller's promise.
         let home = unsafe { self.home.enter() };
-        Ok(Seated { previous: WORKER.replace(self), _home: home, _alternate: alternate })
+        Ok(Seated {
+            previous: WORKER.replace(self),
+            _home: home,
+            _alternate: alternate,
+        })
     }
 
     /// One round of turns. Returns how many were made.
@@ -141,7 +147,9 @@ impl Worker {
     #[inline]
     fn start(&self, task: TaskPtr) -> bool {
         let home = &self.home;
-        if task.stack_bytes == 0 && let Some(context) = home.idle.borrow_mut().pop() {
+        if task.stack_bytes == 0
+            && let Some(context) = home.idle.borrow_mut().pop()
+        {
             home.begin(task, context);
             return true;
         }
@@ -151,7 +159,11 @@ impl Worker {
     #[cold]
     fn start_on_new_stack(&self, task: TaskPtr) -> bool {
         let home = &self.home;
-        let stack_bytes = if task.stack_bytes == 0 { home.shared.config.stacks.stack_bytes } else { task.stack_bytes };
+        let stack_bytes = if task.stack_bytes == 0 {
+            home.shared.config.stacks.stack_bytes
+        } else {
+            task.stack_bytes
+        };
         let stack = if task.stack_bytes == 0 {
             home.stacks.borrow_mut().acquire(stack_bytes)
         } else {
@@ -163,7 +175,10 @@ impl Worker {
                 let mut contexts = home.contexts.borrow_mut();
                 context.index().set(contexts.len());
                 contexts.push(context);
-                home.seat().counts.stacks.store(contexts.len(), Ordering::Relaxed);
+                home.seat()
+                    .counts
+                    .stacks
+                    .store(contexts.len(), Ordering::Relaxed);
                 drop(contexts);
                 home.begin(task, context);
                 true
@@ -172,7 +187,9 @@ impl Worker {
                 // What it drops is dropped as on a plain thread.
                 home.set_current(None);
                 // SAFETY: it has not started, and was taken out of the queue.
-                let joiner = unsafe { task.fail(Box::new(format!("a coroutine could not start: {error}")) as Payload) };
+                let joiner = unsafe {
+                    task.fail(Box::new(format!("a coroutine could not start: {error}")) as Payload)
+                };
                 home.bury(joiner);
                 false
             }
@@ -196,12 +213,21 @@ impl Worker {
         if let Some(moved) = contexts.get(index) {
             moved.index().set(index);
         }
-        self.home.seat().counts.stacks.store(contexts.len(), Ordering::Relaxed);
+        self.home
+            .seat()
+            .counts
+            .stacks
+            .store(contexts.len(), Ordering::Relaxed);
     }
 
     /// Frees all idle contexts, and their memory.
     pub(crate) fn destroy_idle(&self) {
-        let idle: Vec<Context> = self.home.idle.borrow_mut().take_coldest(usize::MAX).collect();
+        let idle: Vec<Context> = self
+            .home
+            .idle
+            .borrow_mut()
+            .take_coldest(usize::MAX)
+            .collect();
         idle.into_iter().for_each(|context| self.destroy(context));
         self.free_retired();
         self.home.stacks.borrow_mut().trim();
@@ -226,6 +252,11 @@ fn coroutine_main() {
         task.run();
         // Asked for again: the compiler must not keep across `run` where this thread keeps its worker.
         let home = home::here().expect("a coroutine stays on its worker's thread");
+        // From here to the suspension is the scheduler's own.
+        let guard = NoUnwind;
+        if task.interrupts.depth() > 0 {
+            home.drop_frames(task);
+        }
         let is_usual = task.stack_bytes == 0 && home.keeps_stacks();
         let resumer_waits = home.finish(task);
         if !is_usual {
@@ -233,10 +264,12 @@ fn coroutine_main() {
             home.end_turns();
         } else if !resumer_waits && let Some(next) = home.take_startable() {
             home.begin(next, context);
+            guard.passed();
             continue;
         } else {
             home.retire(context);
         }
+        guard.passed();
         // SAFETY: this is the stack of that context, which is being resumed.
         unsafe { context.suspend() };
     }
@@ -320,7 +353,10 @@ impl Worker {
     /// When the worker must be awake again, at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let timer = self.home.timers.borrow().next_deadline()?;
-        let spaced = self.last_timers.get().and_then(|last| last.checked_add(TIMER_GRAIN));
+        let spaced = self
+            .last_timers
+            .get()
+            .and_then(|last| last.checked_add(TIMER_GRAIN));
         Some(spaced.map_or(timer, |spaced| spaced.max(timer)))
     }
 
@@ -331,18 +367,29 @@ impl Worker {
         home.mailbox.fall_asleep();
         shared.sleepers.fetch_add(1, Ordering::Relaxed);
         // The last look: whoever has put something in place before this sees that we sleep, or we see it.
-        let something =
-            !home.mailbox.is_empty() || home.anything_to_take() || shared.phase() != home.phase.get();
+        let something = !home.mailbox.is_empty()
+            || home.anything_to_take()
+            || shared.phase() != home.phase.get()
+            || self.all_have_ended();
         let timeout = if something {
             Some(Duration::ZERO)
         } else {
             let trim = self.trim_deadline();
-            let deadline = [self.next_deadline(), until, trim].into_iter().flatten().min();
+            let deadline = [self.next_deadline(), until, trim]
+                .into_iter()
+                .flatten()
+                .min();
             deadline.map(|deadline| deadline.saturating_duration_since(clock::now()))
         };
         self.poll_reactor(timeout);
         shared.sleepers.fetch_sub(1, Ordering::Relaxed);
         home.mailbox.wake_up();
+    }
+
+    /// The runtime ends, and whoever ended last may not have found us asleep.
+    fn all_have_ended(&self) -> bool {
+        let (spawned, finished) = self.home.shared.spawned_and_finished();
+        self.home.index == 0 && self.home.phase.get() != Phase::Running && spawned == finished
     }
 
     fn poll_reactor(&self, timeout: Option<Duration>) {
@@ -362,7 +409,11 @@ impl Worker {
             Some(due) if now < due => {}
             due => {
                 let surplus = home.idle.borrow_mut().surplus();
-                let unneeded = if due.is_some() { surplus } else { idle.saturating_sub(max) };
+                let unneeded = if due.is_some() {
+                    surplus
+                } else {
+                    idle.saturating_sub(max)
+                };
                 let cold: Vec<Context> = home.idle.borrow_mut().take_coldest(unneeded).collect();
                 cold.into_iter().for_each(|context| self.destroy(context));
                 home.stacks.borrow_mut().trim();
@@ -418,7 +469,10 @@ impl Worker {
     fn live_tasks(&self) -> Vec<TaskPtr> {
         let contexts = self.home.contexts.borrow();
         // SAFETY: the list holds this worker's contexts.
-        contexts.iter().filter_map(|context| unsafe { TaskPtr::tenant_of(*context) }).collect()
+        contexts
+            .iter()
+            .filter_map(|context| unsafe { TaskPtr::tenant_of(*context) })
+            .collect()
     }
 
     /// Gives up all coroutines that are left, saying so: their stacks stay where they are, for ever,
@@ -426,11 +480,11 @@ impl Worker {
     fn abandon_all(&self) {
         for task in self.live_tasks() {
             let name = task.label.name.as_deref().unwrap_or("<unnamed>");
-            eprintln!(
+            report(&format!(
                 "coroutine '{name}' (id {}), spawned at {}, did not end within the grace period after it was \
                  cancelled: its stack is leaked",
                 task.label.id, task.label.spawned_at
-            );
+            ));
             self.abandon(task);
         }
         self.home.clear_queue();
@@ -449,7 +503,10 @@ impl Worker {
     pub(crate) fn leak_all(&self) {
         let left = self.live_tasks();
         if !left.is_empty() {
-            eprintln!("{} live coroutines are leaked at the end of the runtime: without panic = \"unwind\" they cannot be ended", left.len());
+            report(&format!(
+                "{} live coroutines are leaked at the end of the runtime: without panic = \"unwind\" they cannot be ended",
+                left.len()
+            ));
         }
         left.into_iter().for_each(|task| self.abandon(task));
         self.home.clear_queue();

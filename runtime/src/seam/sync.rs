@@ -12,18 +12,22 @@ pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard, atomic};
 #[cfg(loom)]
 pub(crate) use std::sync::Arc;
 
-/// loom's threads, which end with std's `Result`.
+/// loom's threads, and what it leaves to std.
 #[cfg(loom)]
 pub(crate) mod thread {
     pub(crate) use loom::thread::*;
-    pub(crate) use std::thread::Result;
+    pub(crate) use std::thread::{Result, available_parallelism};
 }
 
 #[cfg(shuttle)]
-pub(crate) use shuttle::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
-    thread,
-};
+pub(crate) use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard, atomic};
+
+/// shuttle's threads, and what it leaves to std.
+#[cfg(shuttle)]
+pub(crate) mod thread {
+    pub(crate) use shuttle::thread::*;
+    pub(crate) use std::thread::available_parallelism;
+}
 
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use std::{

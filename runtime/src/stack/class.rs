@@ -116,6 +116,7 @@ impl Class {
         self.layout
     }
 
+    #[cfg(test)]
     pub(super) fn slabs(&self) -> &[Slab] {
         &self.slabs
     }

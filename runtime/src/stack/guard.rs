@@ -16,7 +16,10 @@ use crate::{
         Once,
         real::atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    sys::memory::{self, Span},
+    sys::{
+        memory::{self, Span},
+        process::report,
+    },
 };
 
 /// Mappings of a denied guard and the stack above it.
@@ -99,10 +102,10 @@ fn denied_max(mappings_max: usize) -> usize {
 fn report_fall_back(reason: &str) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        eprintln!(
+        report(&format!(
             "runtime: MADV_GUARD_INSTALL refused ({reason}): stack guards by mprotect, \
              two mappings for each stack (limit: vm.max_map_count)"
-        );
+        ));
     });
 }
 

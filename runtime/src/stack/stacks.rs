@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::{Stack, StackConfig, class::Class, guard::Guarding, layout::Layout, slab::Slab};
+use super::{Stack, StackConfig, class::Class, guard::Guarding, layout::Layout};
 use crate::sys::memory;
 
 /// The stacks of one worker.
@@ -99,25 +99,6 @@ impl Stacks {
         }
     }
 
-    /// How many stacks are out.
-    pub(crate) fn outstanding(&self) -> usize {
-        self.outstanding
-    }
-
-    /// How many slots the mapped slabs have in all.
-    pub(crate) fn mapped_slots(&self) -> usize {
-        self.slabs().map(Slab::slots).sum()
-    }
-
-    /// How many bytes of address space are reserved.
-    pub(crate) fn mapped_bytes(&self) -> usize {
-        self.slabs().map(Slab::bytes).sum()
-    }
-
-    fn slabs(&self) -> impl Iterator<Item = &Slab> {
-        self.classes.iter().flat_map(Class::slabs)
-    }
-
     /// Where the class of this layout is; made when it is the first of its kind.
     fn class_index(&mut self, layout: Layout) -> usize {
         let found = self.classes.binary_search_by_key(&layout, Class::layout);
@@ -139,6 +120,22 @@ impl Drop for Stacks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stack::slab::Slab;
+
+    impl Stacks {
+        fn mapped_slots(&self) -> usize {
+            self.slabs().map(Slab::slots).sum()
+        }
+
+        fn mapped_bytes(&self) -> usize {
+            self.slabs().map(Slab::bytes).sum()
+        }
+
+        fn slabs(&self) -> impl Iterator<Item = &Slab> {
+            self.classes.iter().flat_map(Class::slabs)
+        }
+    }
+
     use corosensei::stack::Stack as _;
 
     fn touch(stack: &Stack, below_base: usize) -> *mut u64 {
@@ -153,10 +150,10 @@ mod tests {
     fn last_released_is_acquired_first() {
         let mut stacks = Stacks::new(StackConfig::default());
         let out: Vec<_> = (0..5).map(|_| stacks.acquire(0).unwrap()).collect();
-        assert_eq!(stacks.outstanding(), 5);
+        assert_eq!(stacks.outstanding, 5);
         let bases: Vec<_> = out.iter().map(Stack::address).collect();
         out.into_iter().for_each(|stack| stacks.release(stack));
-        assert_eq!(stacks.outstanding(), 0);
+        assert_eq!(stacks.outstanding, 0);
         for expected in bases.into_iter().rev() {
             assert_eq!(stacks.acquire(0).unwrap().address(), expected);
         }
@@ -186,7 +183,7 @@ mod tests {
         let mut stacks = Stacks::new(StackConfig::default());
         assert!(stacks.acquire(usize::MAX).is_err());
         let stack = stacks.acquire(64 << 10).unwrap();
-        assert_eq!(stacks.outstanding(), 1);
+        assert_eq!(stacks.outstanding, 1);
         stacks.release(stack);
     }
 

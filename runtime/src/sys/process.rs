@@ -47,6 +47,33 @@ pub(crate) fn refuse_in_forked_child() {
     );
 }
 
+// ---- Telling -------------------------------------------------------------------------------------------
+
+/// Says something on standard error, in one piece, or not at all if there is none: a report must not become a panic.
+#[cold]
+pub(crate) fn report(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Ends the process if the code in its scope unwinds, where frames below would be left that must not be.
+pub(crate) struct NoUnwind;
+
+impl NoUnwind {
+    /// The scope has been left as it should be.
+    #[inline(always)]
+    pub(crate) fn passed(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for NoUnwind {
+    fn drop(&mut self) {
+        report("the scheduler panicked: coroutines that are alive could not be ended in order");
+        std::process::abort();
+    }
+}
+
 // ---- The end of a thread -------------------------------------------------------------------------------
 
 /// Whether the calling thread is running destructors of thread-locals.
@@ -72,7 +99,10 @@ fn runner_of_destructors() -> usize {
             let outermost = own.len().saturating_sub(1);
             let library = |address: usize| image_of(address);
             let c = library(libc::getpid as *const () as usize);
-            let runner = own[..outermost.max(1).min(own.len())].iter().copied().find(|&f| c.is_some() && library(f) == c);
+            let runner = own[..outermost.max(1).min(own.len())]
+                .iter()
+                .copied()
+                .find(|&f| c.is_some() && library(f) == c);
             RUNNER.store(runner.unwrap_or(0), Ordering::Relaxed);
         }
     }
@@ -116,12 +146,18 @@ fn functions_on_stack(mut f: impl FnMut(usize) -> bool) -> bool {
         // unwinder's for the length of this call.
         let (walk, function) = unsafe {
             let pc = _Unwind_GetIP(context).saturating_sub(1);
-            (&mut *argument.cast::<Walk<'_>>(), _Unwind_FindEnclosingFunction(pc as *mut c_void))
+            (
+                &mut *argument.cast::<Walk<'_>>(),
+                _Unwind_FindEnclosingFunction(pc as *mut c_void),
+            )
         };
         walk.found = !function.is_null() && (walk.f)(function as usize);
         if walk.found { 4 } else { 0 } // _URC_NORMAL_STOP, _URC_NO_REASON
     }
-    let mut walk = Walk { f: &mut f, found: false };
+    let mut walk = Walk {
+        f: &mut f,
+        found: false,
+    };
     // SAFETY: `step` keeps the contract of a trace function, and `walk` outlives the call.
     unsafe { _Unwind_Backtrace(step, (&raw mut walk).cast()) };
     walk.found

@@ -38,7 +38,11 @@ thread_local! {
 #[inline(always)]
 const fn class_of(layout: Layout) -> Option<usize> {
     let class = layout.size().div_ceil(STEP_BYTES) - 1;
-    if class < CLASSES && layout.align() <= ALIGN { Some(class) } else { None }
+    if class < CLASSES && layout.align() <= ALIGN {
+        Some(class)
+    } else {
+        None
+    }
 }
 
 /// What the general allocator is asked for, for a block of this class.
@@ -108,7 +112,11 @@ impl List {
         }
         let free = memory.cast::<Free>();
         // SAFETY: 64 bytes at least, aligned to 16, ours by the caller's promise.
-        unsafe { free.write(Free { next: self.first.get() }) };
+        unsafe {
+            free.write(Free {
+                next: self.first.get(),
+            })
+        };
         self.first.set(Some(free));
         self.len.set(self.len.get() + 1);
         true
@@ -144,10 +152,21 @@ mod tests {
         unsafe { give(block, small) };
         let other = take(large).unwrap();
         assert_ne!(other, block);
-        assert_eq!(take(Layout::new::<[u64; 5]>()), Some(block), "of the same class");
+        assert_eq!(
+            take(Layout::new::<[u64; 5]>()),
+            Some(block),
+            "of the same class"
+        );
         // SAFETY: both are taken, by layouts of these classes.
         unsafe { (give(block, small), give(other, large)) };
         trim();
-        LISTS.with(|lists| assert!(lists.0.iter().all(|list| list.len.get() == 0 && list.first.get().is_none())));
+        LISTS.with(|lists| {
+            assert!(
+                lists
+                    .0
+                    .iter()
+                    .all(|list| list.len.get() == 0 && list.first.get().is_none())
+            )
+        });
     }
 }

@@ -25,30 +25,31 @@
 //! A spawn and a join on one worker need no atomic read-modify-write: see [`finish`](TaskPtr::finish).
 
 pub(crate) mod memory;
+mod payload;
 mod record;
+mod reference;
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
-use std::mem::MaybeUninit;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::task::Waker;
 
 use crate::context::Context;
 use crate::id::Id;
-use crate::interrupts::{Interrupts, Raise};
+use crate::interrupts::Interrupts;
 use crate::mailbox::Mailbox;
 use crate::run_queue::Position;
-use crate::stack::Label;
 use crate::seam::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
+use crate::stack::Label;
+use crate::sys::process::report;
 
+pub(crate) use payload::{Payload, drop_quietly};
+use payload::{read_by_words, text_of};
 pub(crate) use record::Birth;
 use record::VTable;
-
-/// What a panic carries, as in [`std::thread::Result`].
-pub(crate) type Payload = Box<dyn Any + Send + 'static>;
+pub(crate) use reference::TaskRef;
 
 const FINISHED: usize = 1;
 const WAITER: usize = 1 << 1;
@@ -218,20 +219,15 @@ impl TaskPtr {
         // SAFETY: the task is in a context's label until `leave` takes the context out again.
         unsafe { context.stack().set_label(&raw const self.label) };
         context.tenant().set(self.0.as_ptr().cast_const().cast());
-        context.set_attention(false);
         self.context.set(Some(context));
-    }
-
-    /// Has a stack.
-    #[inline]
-    pub(crate) fn is_started(self) -> bool {
-        self.context.get().is_some()
     }
 
     /// The stack it runs on.
     #[inline(always)]
     pub(crate) fn context(self) -> Context {
-        self.context.get().expect("a coroutine that runs has a stack")
+        self.context
+            .get()
+            .expect("a coroutine that runs has a stack")
     }
 
     /// Makes it look at its interrupts when it next suspends, or goes on from where it has.
@@ -285,7 +281,8 @@ impl TaskPtr {
             self.token.set(Token::Finished);
             // Acquire: pairs with the Release of those who dropped their references.
             if self.state.load(Ordering::Acquire) / REF == 2 {
-                self.state.store(FINISHED | HANDLE | 2 * REF, Ordering::Relaxed);
+                self.state
+                    .store(FINISHED | HANDLE | 2 * REF, Ordering::Relaxed);
             } else {
                 self.state.fetch_or(FINISHED, Ordering::AcqRel);
             }
@@ -307,7 +304,12 @@ impl TaskPtr {
             }
             let finished = (state | FINISHED) - REF;
             // Release: the result is the joiner's to read. Acquire: as the last one, we free what others used.
-            match self.state.compare_exchange_weak(state, finished, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.state.compare_exchange_weak(
+                state,
+                finished,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) if finished < REF => {
                     // SAFETY: that was the last reference.
                     unsafe { (self.vtable.free)(self) };
@@ -319,8 +321,7 @@ impl TaskPtr {
             // The handle has been dropped, or a joiner has come, just now.
             self.token.set(Token::Empty);
             if let Some(context) = context {
-                context.tenant().set(self.0.as_ptr().cast_const().cast());
-                self.context.set(Some(context));
+                self.adopt(context);
             }
         }
     }
@@ -357,6 +358,7 @@ impl TaskPtr {
         let context = self.context.take();
         if let Some(context) = context {
             context.tenant().set(ptr::null());
+            context.stack().clear_label();
         }
         context
     }
@@ -367,60 +369,14 @@ impl TaskPtr {
         // SAFETY: the result is in place, and the caller is its owner: no handle is left.
         if let Some(payload) = unsafe { (self.vtable.dispose)(self) } {
             let name = self.label.name.as_deref().unwrap_or("<unnamed>");
-            eprintln!(
+            report(&format!(
                 "coroutine '{name}' (id {}), spawned at {}, panicked, and nobody joined it: {}",
                 self.label.id,
                 self.label.spawned_at,
                 text_of(&*payload),
-            );
+            ));
             drop_quietly(payload);
         }
-    }
-}
-
-/// Reads a value as it was written, a word at a time, if it is small.
-///
-/// A vector load of words that were stored one by one a moment ago cannot be forwarded from the store buffer and waits
-/// for it to drain: 4 ns of a spawn and join.
-///
-/// # Safety
-/// As [`ptr::read`].
-#[inline(always)]
-unsafe fn read_by_words<T>(from: *const T) -> T {
-    const WORDS_MAX: usize = 4;
-    let words = size_of::<T>() / size_of::<usize>();
-    if words > WORDS_MAX || !size_of::<T>().is_multiple_of(size_of::<usize>()) || align_of::<T>() < align_of::<usize>() {
-        // SAFETY: the caller's promise.
-        return unsafe { from.read() };
-    }
-    let mut value = MaybeUninit::<T>::uninit();
-    for word in 0..words {
-        // SAFETY: both places have room for `words` words and are aligned for them; `MaybeUninit` words carry
-        // padding and pointers as they are.
-        unsafe {
-            let word_read = from.cast::<MaybeUninit<usize>>().add(word).read_volatile();
-            value.as_mut_ptr().cast::<MaybeUninit<usize>>().add(word).write(word_read);
-        }
-    }
-    // SAFETY: all its bytes have been copied.
-    unsafe { value.assume_init() }
-}
-
-/// The text of a panic's payload, if it is one.
-pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
-    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "(a payload that is no text)",
-    }
-}
-
-/// Drops a value whose destructor may panic; what it throws is forgotten, lest that panics too.
-pub(crate) fn drop_quietly<T>(value: T) {
-    match catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        Err(payload) if payload.is::<Raise>() => drop(payload),
-        Err(payload) => std::mem::forget(payload),
-        Ok(()) => {}
     }
 }
 
@@ -471,10 +427,20 @@ impl TaskPtr {
     /// Finished; the caller owns the handle, whose type is `T`, and has not taken the result before.
     #[inline]
     pub(crate) unsafe fn take<T>(self) -> Result<T, Payload> {
-        assert!(self.stage.replace(Stage::Empty) == Stage::Finished, "a result is taken once");
+        assert!(
+            self.stage.replace(Stage::Empty) == Stage::Finished,
+            "a result is taken once"
+        );
         // SAFETY: finished, so the body is the result, of this type, at the place that the vtable tells; the
         // caller owns it, and nobody reads it again.
-        unsafe { read_by_words(self.0.byte_add(self.vtable.body_offset).cast::<Result<T, Payload>>().as_ptr()) }
+        unsafe {
+            read_by_words(
+                self.0
+                    .byte_add(self.vtable.body_offset)
+                    .cast::<Result<T, Payload>>()
+                    .as_ptr(),
+            )
+        }
     }
 
     /// Drops the handle's reference; `joined`: its result has been taken. `gift`: references that
@@ -493,7 +459,12 @@ impl TaskPtr {
             }
             let detached = (state & !HANDLE) - REF;
             // Release: nothing that we did with the task comes after this.
-            match self.state.compare_exchange_weak(state, detached, Ordering::AcqRel, Ordering::Acquire) {
+            match self.state.compare_exchange_weak(
+                state,
+                detached,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
                 Ok(_) => return,
                 Err(now) => state = now,
             }
@@ -511,10 +482,10 @@ impl TaskPtr {
     fn release(self, count: usize) {
         // Acquire: pairs with the Release of those who dropped theirs, before we free what they used.
         let last = self.state.load(Ordering::Acquire) / REF == count
-            || self.state.fetch_sub(count * REF, Ordering::Release) / REF == count && {
+            || (self.state.fetch_sub(count * REF, Ordering::Release) / REF == count && {
                 fence(Ordering::Acquire);
                 true
-            };
+            });
         if last {
             // SAFETY: nobody refers to the task any more: only holders of a reference make others.
             unsafe { (self.vtable.free)(self) };
@@ -551,59 +522,7 @@ impl TaskPtr {
     /// Binds a task to the worker that has taken it to start it.
     #[inline]
     pub(crate) fn set_home(self, mailbox: &'static Mailbox<Message>) {
-        self.home.store(ptr::from_ref(mailbox).cast_mut(), Ordering::Release);
-    }
-}
-
-/// A counted reference: keeps the record alive, also after the coroutine has finished.
-pub(crate) struct TaskRef(TaskPtr);
-
-// SAFETY: through a `TaskRef` other threads reach only the fields that any thread may use; the cells are
-// touched after `is_home` has said that this is the home worker's thread. The result, whose type may not
-// be `Send`, is dropped with the handle or by the coroutine, never by a `TaskRef`: `free` finds none.
-unsafe impl Send for TaskRef {}
-// SAFETY: as above.
-unsafe impl Sync for TaskRef {}
-
-impl TaskRef {
-    pub(crate) fn new(task: TaskPtr) -> Self {
-        // Relaxed: the caller holds the task already, as in `Arc::clone`.
-        task.state.fetch_add(REF, Ordering::Relaxed);
-        TaskRef(task)
-    }
-
-    /// The task itself.
-    #[inline]
-    pub(crate) fn get(&self) -> TaskPtr {
-        self.0
-    }
-
-    /// The name that the coroutine was given.
-    pub(crate) fn name(&self) -> Option<&str> {
-        // SAFETY: the label never changes, and the record lives as long as this reference to it.
-        unsafe { self.0.0.as_ref() }.label.name.as_deref()
-    }
-
-    /// As a raw pointer for a `RawWaker`; the reference is the pointer's now.
-    pub(crate) fn into_raw(self) -> *const () {
-        std::mem::ManuallyDrop::new(self).0.0.as_ptr().cast()
-    }
-
-    /// # Safety
-    /// `raw` came from [`into_raw`](Self::into_raw), and its reference is taken back once.
-    pub(crate) unsafe fn from_raw(raw: *const ()) -> Self {
-        TaskRef(TaskPtr(NonNull::new(raw.cast_mut().cast()).expect("from a reference")))
-    }
-}
-
-impl Clone for TaskRef {
-    fn clone(&self) -> Self {
-        TaskRef::new(self.0)
-    }
-}
-
-impl Drop for TaskRef {
-    fn drop(&mut self) {
-        self.0.release(1);
+        self.home
+            .store(ptr::from_ref(mailbox).cast_mut(), Ordering::Release);
     }
 }

@@ -15,7 +15,9 @@ use std::mem::{ManuallyDrop, offset_of};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr;
 
-use super::{HANDLE, Joiner, Payload, REF, Stage, Task, TaskPtr, Token, WaitReason, drop_quietly, memory};
+use super::{
+    HANDLE, Joiner, Payload, REF, Stage, Task, TaskPtr, Token, WaitReason, drop_quietly, memory,
+};
 use crate::id::Id;
 use crate::interrupts::{Cancelled, Interrupts};
 use crate::seam::sync::atomic::{AtomicPtr, AtomicUsize};
@@ -91,11 +93,17 @@ impl TaskPtr {
             home: AtomicPtr::new(ptr::null_mut()),
             remote_joiner: UnsafeCell::new(None),
             vtable: const { &VTable::of::<F, T>() },
-            label: Label { name: birth.name, id: birth.id, spawned_at: birth.spawned_at },
+            label: Label {
+                name: birth.name,
+                id: birth.id,
+                spawned_at: birth.spawned_at,
+            },
             stack_bytes: birth.stack_bytes,
             may_move: birth.may_move,
         };
-        let body = Body { closure: ManuallyDrop::new(closure) };
+        let body = Body {
+            closure: ManuallyDrop::new(closure),
+        };
         // SAFETY: freshly allocated with this layout, so writable, aligned and nobody else's.
         unsafe { record.write(Record { task, body }) };
         Ok(TaskPtr(record.cast()))
@@ -112,7 +120,10 @@ impl TaskPtr {
 
 #[cold]
 fn out_of_memory() -> io::Error {
-    io::Error::new(io::ErrorKind::OutOfMemory, "no memory is left for the record of a coroutine")
+    io::Error::new(
+        io::ErrorKind::OutOfMemory,
+        "no memory is left for the record of a coroutine",
+    )
 }
 
 impl VTable {
@@ -140,7 +151,11 @@ unsafe fn run<F: FnOnce() -> T, T>(task: TaskPtr) {
     } else {
         catch_unwind(AssertUnwindSafe(closure)).map_err(|payload| task.interrupts.caught(payload))
     };
-    let result = if task.locals.get().is_some() { drop_locals(task, result) } else { result };
+    let result = if task.locals.get().is_some() {
+        drop_locals(task, result)
+    } else {
+        result
+    };
     // SAFETY: as above; the body is empty.
     unsafe { (*body).result = ManuallyDrop::new(result) };
     task.stage.set(Stage::Finished);
@@ -152,7 +167,9 @@ unsafe fn run<F: FnOnce() -> T, T>(task: TaskPtr) {
 pub(super) fn drop_locals<T>(task: TaskPtr, mut result: Result<T, Payload>) -> Result<T, Payload> {
     task.interrupts.shielded(|| {
         loop {
-            let Some((_, value)) = task.locals().borrow_mut().pop() else { break };
+            let Some((_, value)) = task.locals().borrow_mut().pop() else {
+                break;
+            };
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
                 match &result {
                     Ok(_) => drop_quietly(std::mem::replace(&mut result, Err(payload))),
@@ -177,7 +194,10 @@ unsafe fn dispose<F, T>(task: TaskPtr) -> Option<Payload> {
     if task.stage.get() == Stage::Finished {
         // SAFETY: the caller owns the result, see `TaskPtr::dispose`; by its stage it is one.
         let result = unsafe { &mut *(*task.body::<F, T>()).result };
-        if result.as_ref().is_err_and(|payload| !payload.is::<Cancelled>()) {
+        if result
+            .as_ref()
+            .is_err_and(|payload| !payload.is::<Cancelled>())
+        {
             task.stage.set(Stage::Empty);
             // SAFETY: read once, by its new stage.
             return unsafe { ptr::read(result) }.err();

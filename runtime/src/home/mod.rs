@@ -1,0 +1,295 @@
+//! Home: what a coroutine sees of its worker, and all that workers share.
+//!
+//! A started coroutine runs on one thread for life. Everything it needs to yield, park, wake a
+//! neighbour or spawn is in that worker's [`Home`], which this thread finds by one thread-local
+//! pointer and nobody else touches: plain cells, no atomic operation.
+//!
+//! ```text
+//!              spawn ──► queue (one worker) or injector (several) ─┐
+//!   yield, local wake ──► queue, at its end ───────────────────────┤
+//!    join's hand-over ──► queue, at its front ─────────────────────┴─► take ──► worker resumes it
+//!       other threads ──► mailbox ──► (worker) ──► queue
+//! ```
+//!
+//! [`Shared`] is the other half: what the workers of one runtime reach of each other.
+
+mod lives;
+mod shared;
+mod turns;
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+
+use crate::context::Context;
+use crate::id::Ids;
+use crate::interrupts::FrameId;
+use crate::mailbox::Mailbox;
+use crate::run_queue::RunQueue;
+use crate::seam::sync::{Arc, thread_local};
+use crate::stack::{Stacks, pool::Pool};
+use crate::task::{Message, TaskPtr, Token};
+use crate::timer::Timers;
+
+use shared::Counts;
+pub(crate) use shared::{Config, Phase, Seat, Shared};
+pub(crate) use turns::Runnable;
+use turns::{HANDOVERS_MAX, TURNS_PER_POLL};
+
+/// What a timer does.
+#[derive(Clone, Copy)]
+pub(crate) enum Target {
+    /// Wakes a coroutine of this worker, which takes the timer back before it returns from its wait.
+    Wake(TaskPtr),
+    /// Says that the deadline of a frame has passed, which takes the timer back when it is left.
+    Expire(TaskPtr, FrameId),
+}
+
+/// One worker's own things. Its thread only.
+pub(crate) struct Home {
+    // Every turn.
+    current: Cell<Option<Context>>,
+    turns_left: Cell<u32>,
+    queue: UnsafeCell<RunQueue<Runnable>>,
+
+    // Every join of a child that has not started.
+    handovers_left: Cell<u32>,
+    several: bool,
+    /// The coroutine whose panic hook runs: not current meanwhile, so that nothing suspends there.
+    in_hook: Cell<Option<Context>>,
+
+    // Every spawn, start and end.
+    pub(crate) ids: Ids,
+    counts: Arc<Counts>,
+    /// Up to this many may have been spawned before more stacks are looked for: each finds one when it starts.
+    spawned_max: Cell<u64>,
+    /// No memory was left for another stack when it last looked.
+    starved: Cell<bool>,
+    pub(crate) idle: RefCell<Pool<Context>>,
+
+    // Waits.
+    pub(crate) timers: RefCell<Timers<Target>>,
+    // Seldom.
+    /// The worker that this thread was running when this one entered it, if any.
+    outside: Cell<*const Home>,
+    pub(crate) stacks: RefCell<Stacks>,
+    /// All contexts, idle or not.
+    pub(crate) contexts: RefCell<Vec<Context>>,
+    /// Contexts of unusual size that nobody runs on any more.
+    pub(crate) retired: RefCell<Vec<Context>>,
+    /// The phase of the runtime that this worker has acted upon.
+    pub(crate) phase: Cell<Phase>,
+    pub(crate) index: usize,
+    pub(crate) mailbox: &'static Mailbox<Message>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// A coroutine that has not started and may do so on any worker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fresh(pub(crate) TaskPtr);
+
+// SAFETY: made by `spawn` alone, of a coroutine whose closure is `Send`; its cells are touched by
+// whoever took it out of the injector, whose lock orders that after what its spawner wrote.
+unsafe impl Send for Fresh {}
+
+thread_local! {
+    /// The worker that runs on this thread; null on a plain thread.
+    static HOME: Cell<*const Home> = const { Cell::new(std::ptr::null()) };
+}
+
+/// The worker of this thread.
+///
+/// Good until the worker leaves the thread, which it does when no coroutine of its runs. So a coroutine
+/// may use it until it returns, except across a suspension of its own: ask again then, it costs a load.
+#[inline(always)]
+pub(crate) fn here<'a>() -> Option<&'a Home> {
+    // SAFETY: `enter` has put it there, and its guard takes it away before the home goes.
+    unsafe { HOME.get().as_ref() }
+}
+
+/// The context that runs on this thread, and its worker.
+#[inline(always)]
+pub(crate) fn running<'a>() -> Option<(&'a Home, Context)> {
+    let home = here()?;
+    Some((home, home.current.get()?))
+}
+
+/// The coroutine that runs on this thread, and its worker. None inside a panic hook: nothing can suspend
+/// there, so it counts as a plain thread.
+#[inline(always)]
+pub(crate) fn current<'a>() -> Option<(&'a Home, TaskPtr)> {
+    let (home, context) = running()?;
+    // SAFETY: the home's own contexts are current.
+    Some((home, unsafe { TaskPtr::tenant_of(context) }?))
+}
+
+/// The coroutine that runs on this thread, also inside a panic hook.
+pub(crate) fn strand<'a>() -> Option<(&'a Home, TaskPtr)> {
+    current().or_else(|| {
+        let home = here()?;
+        // SAFETY: the home's own context.
+        Some((home, unsafe { TaskPtr::tenant_of(home.in_hook.get()?) }?))
+    })
+}
+
+/// Runs a panic hook on the coroutine that panics, as on a plain thread.
+pub(crate) fn in_hook(hook: impl FnOnce()) {
+    let Some((home, context)) = running() else {
+        return hook();
+    };
+    home.in_hook.set(home.current.take());
+    hook(); // a panic in here ends the process
+    home.current.set(Some(context));
+    home.in_hook.set(None);
+}
+
+/// The workers that have entered this thread, the innermost first.
+pub(crate) fn entered<'a>() -> impl Iterator<Item = &'a Home> {
+    // SAFETY: as for `here`: those outside are there as long as the one inside.
+    std::iter::successors(here(), |home| unsafe { home.outside.get().as_ref() })
+}
+
+/// Where the caller is: by which worker and on which context it runs. Compared, never followed.
+#[inline(always)]
+pub(crate) fn place() -> (*const (), Option<Context>) {
+    let home = here();
+    (
+        home.map_or(std::ptr::null(), |home| std::ptr::from_ref(home).cast()),
+        home.and_then(|home| home.current.get()),
+    )
+}
+
+/// Keeps a worker on its thread; gives the place back to whoever had it before.
+pub(crate) struct Entered {
+    previous: *const Home,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        HOME.set(self.previous);
+    }
+}
+
+impl Home {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
+        let config = &shared.config;
+        Home {
+            current: Cell::new(None),
+            turns_left: Cell::new(TURNS_PER_POLL),
+            queue: UnsafeCell::new(RunQueue::new()),
+            handovers_left: Cell::new(HANDOVERS_MAX),
+            several: config.workers > 1,
+            in_hook: Cell::new(None),
+            ids: Ids::new(),
+            counts: shared.seats[index].counts.clone(),
+            spawned_max: Cell::new(0),
+            starved: Cell::new(false),
+            idle: RefCell::new(Pool::new(usize::MAX)),
+            timers: RefCell::new(Timers::new()),
+            outside: Cell::new(std::ptr::null()),
+            stacks: RefCell::new(Stacks::new(config.stacks)),
+            contexts: RefCell::new(Vec::new()),
+            retired: RefCell::new(Vec::new()),
+            phase: Cell::new(Phase::Running),
+            index,
+            mailbox: shared.seats[index].mailbox,
+            shared,
+        }
+    }
+
+    /// Puts this worker on the calling thread.
+    ///
+    /// # Safety
+    /// The home outlives the guard, and stays where it is.
+    pub(crate) unsafe fn enter(&self) -> Entered {
+        let previous = HOME.replace(self);
+        self.outside.set(previous);
+        Entered { previous }
+    }
+
+    /// The run queue. Nothing that is called with it calls back, so one borrow never meets another.
+    #[inline(always)]
+    fn queue<T>(&self, f: impl FnOnce(&mut RunQueue<Runnable>) -> T) -> T {
+        // SAFETY: this thread's only (`Home` is not `Sync`), and the closures in this file call nothing
+        // but the queue's own methods, which know of no `Home`.
+        f(unsafe { &mut *self.queue.get() })
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_current(&self, context: Option<Context>) {
+        self.current.set(context);
+    }
+
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.shared.seats[self.index]
+    }
+
+    /// A stack stays as it is between two coroutines.
+    pub(crate) fn keeps_stacks(&self) -> bool {
+        let stacks = &self.shared.config.stacks;
+        !stacks.zero_on_release && !stacks.protect_idle
+    }
+
+    /// Somebody can run at once.
+    pub(crate) fn is_runnable(&self) -> bool {
+        self.queue(|queue| !queue.is_empty()) || self.several && !self.seat().fresh.is_empty()
+    }
+}
+
+// ---- Waking ------------------------------------------------------------------------------------------
+
+impl Home {
+    /// Wakes a coroutine of this worker. Plain stores; nothing is allocated while the queue has room.
+    #[inline]
+    pub(crate) fn wake(&self, task: TaskPtr) {
+        match task.token.get() {
+            Token::Parked => {
+                task.token.set(Token::Empty);
+                self.enqueue(task.context());
+            }
+            Token::Empty => task.token.set(Token::Notified),
+            Token::Notified | Token::Finished => {}
+        }
+    }
+
+    /// Wakes the coroutine that has waited in `join` for the one that ends now: it runs next.
+    #[inline]
+    fn wake_joiner(&self, joiner: TaskPtr) {
+        if joiner.token.get() == Token::Parked {
+            joiner.token.set(Token::Empty);
+            self.hand_over(Runnable::started(joiner.context()));
+        } else {
+            self.wake(joiner);
+        }
+    }
+
+    /// Does what another thread, or this one, asks for by a message.
+    pub(crate) fn obey(&self, message: Message) {
+        let (Message::Wake(task) | Message::Unpark(task) | Message::Cancel(task)) = &message;
+        let task = task.get();
+        // Too late: it has finished, or it never was this worker's and the mailbox had another owner then.
+        if task.is_finished() || !task.is_home(self.mailbox) {
+            return;
+        }
+        match message {
+            Message::Wake(_) => {}
+            Message::Unpark(_) => task.unparked.set(true),
+            Message::Cancel(_) => {
+                task.interrupts.cancel();
+                task.attract_attention();
+            }
+        }
+        self.wake(task);
+    }
+
+    /// Does what a timer is for.
+    pub(crate) fn fire(&self, target: Target) {
+        match target {
+            Target::Wake(task) => self.wake(task),
+            Target::Expire(task, frame) => {
+                if task.interrupts.expire(frame) {
+                    task.attract_attention();
+                    self.wake(task);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What the workers of one runtime share, and what each shows to the others.
+//!
+//! ```text
+//!   Shared    phase, injector: spawned by plain threads
+//!   Seat 0    mailbox, fresh: spawned there and free to be taken, counts
+//!   Seat 1    ...
+//! ```
+
+use std::time::Duration;
+
+use super::Fresh;
+use crate::injector::Injector;
+use crate::mailbox::Mailbox;
+use crate::seam::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::seam::sync::{Arc, thread};
+use crate::stack::StackConfig;
+use crate::task::{Message, TaskPtr};
+
+/// How a runtime was built.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) workers: usize,
+    pub(crate) stacks: StackConfig,
+    /// Idle stacks kept warm by each worker.
+    pub(crate) idle_stacks_max: usize,
+    /// How long the end of `run` waits for coroutines that were cancelled.
+    pub(crate) grace: Duration,
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) report_overflow: bool,
+}
+
+/// What a runtime is about. Set by the worker that runs the first coroutine, followed by all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    Running,
+    /// The first coroutine has finished: all others are cancelled, and whoever starts now is too.
+    Ending,
+    /// The grace period is over: who is left is given up.
+    Abandoning,
+    /// The worker threads go.
+    Stopping,
+}
+
+/// What the workers of one runtime share.
+pub(crate) struct Shared {
+    // Never changes.
+    pub(crate) config: Config,
+    pub(crate) seats: Box<[Seat]>,
+    /// Each worker can have a core: then one that waits for another may spin.
+    pub(crate) cores_for_all: bool,
+    // Any thread.
+    /// Spawned by plain threads, not started.
+    pub(crate) injector: Injector<Fresh>,
+    injected: AtomicU64,
+    pub(crate) sleepers: AtomicUsize,
+    phase: AtomicU8,
+}
+
+/// What one worker shows to the others.
+pub(crate) struct Seat {
+    pub(crate) mailbox: &'static Mailbox<Message>,
+    /// Spawned by this worker, not started, free to be taken by any.
+    pub(crate) fresh: Injector<Fresh>,
+    pub(crate) counts: Arc<Counts>,
+}
+
+/// What one worker has done so far.
+#[derive(Default)]
+pub(crate) struct Counts {
+    // Written by this worker alone, so without a read-modify-write; read by any.
+    pub(super) spawned: AtomicU64,
+    pub(super) finished: AtomicU64,
+    /// Spawned by others, and taken by this worker.
+    pub(super) taken: AtomicU64,
+    pub(crate) stacks: AtomicUsize,
+    // Any worker.
+    /// Spawned by this worker, and taken by others.
+    pub(super) stolen: AtomicU64,
+}
+
+/// Adds one to a counter of which the caller is the only writer.
+#[inline(always)]
+pub(super) fn count(counter: &AtomicU64) -> u64 {
+    let count = counter.load(Ordering::Relaxed) + 1;
+    // Release: who adds up the counts to learn that all is finished sees what came before.
+    counter.store(count, Ordering::Release);
+    count
+}
+
+impl Shared {
+    /// Takes in a coroutine that a plain thread has spawned.
+    pub(crate) fn inject(&self, task: TaskPtr) {
+        self.injected.fetch_add(1, Ordering::Release);
+        let somebody_sleeps = self.injector.push(Fresh(task), &self.sleepers, |position| {
+            task.set_position(position)
+        });
+        if self.seats.len() == 1 {
+            self.seats[0].mailbox.wake();
+        } else if somebody_sleeps {
+            self.wake_a_sleeper();
+        }
+    }
+
+    /// Wakes a worker that sleeps, if any, because there is something to take.
+    #[cold]
+    pub(super) fn wake_a_sleeper(&self) {
+        if let Some(seat) = self.seats.iter().find(|seat| seat.mailbox.is_asleep()) {
+            seat.mailbox.wake();
+        }
+    }
+
+    /// Wakes everybody.
+    pub(crate) fn wake_all(&self) {
+        self.seats.iter().for_each(|seat| seat.mailbox.wake());
+    }
+
+    /// How many coroutines have been spawned and have finished; equal only if there was a moment at
+    /// which all had finished.
+    ///
+    /// The ends are added up first. Both sums only grow, and an end comes after its spawn, so between the
+    /// two sums there was a moment with at most the spawns of the second and at least the ends of the first.
+    pub(crate) fn spawned_and_finished(&self) -> (u64, u64) {
+        // Acquire: pairs with the Release in `count`.
+        let finished = self
+            .seats
+            .iter()
+            .map(|seat| seat.counts.finished.load(Ordering::Acquire))
+            .sum();
+        let spawned: u64 = self
+            .seats
+            .iter()
+            .map(|seat| seat.counts.spawned.load(Ordering::Acquire))
+            .sum();
+        (spawned + self.injected.load(Ordering::Acquire), finished)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        // Acquire: pairs with the Release below, for what led to the new phase.
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Running,
+            1 => Phase::Ending,
+            2 => Phase::Abandoning,
+            _ => Phase::Stopping,
+        }
+    }
+
+    /// Enters a phase and makes all workers look.
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+        self.wake_all();
+    }
+
+    pub(crate) fn new(config: Config, mailboxes: Vec<&'static Mailbox<Message>>) -> Self {
+        let cores_for_all = config.workers == 1
+            || thread::available_parallelism().is_ok_and(|cores| cores.get() >= config.workers);
+        Shared {
+            config,
+            cores_for_all,
+            seats: mailboxes.into_iter().map(Seat::new).collect(),
+            injector: Injector::new(),
+            injected: AtomicU64::new(0),
+            sleepers: AtomicUsize::new(0),
+            phase: AtomicU8::new(Phase::Running as u8),
+        }
+    }
+}
+
+impl Seat {
+    fn new(mailbox: &'static Mailbox<Message>) -> Self {
+        Seat {
+            mailbox,
+            fresh: Injector::new(),
+            counts: Arc::default(),
+        }
+    }
+}

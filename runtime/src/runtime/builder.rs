@@ -1,0 +1,131 @@
+//! Settings for a runtime to be.
+
+use std::io;
+use std::time::Duration;
+
+use super::once::wrap_panic_hook;
+use super::{Runtime, WORKERS_MAX};
+use crate::home::Config;
+use crate::stack::{StackConfig, overflow};
+use crate::sys::process::refuse_in_forked_child;
+
+/// Settings for a runtime to be.
+///
+/// ```
+/// let runtime = runtime::Builder::new().workers(2).stack_size(128 << 10).build()?;
+/// assert_eq!(runtime.run(|| runtime::spawn(|| 1).join().unwrap()), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct Builder {
+    config: Config,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder::new()
+    }
+}
+
+impl Builder {
+    /// One worker, stacks of 64 KiB with a guard of one page, and 5 seconds of grace.
+    pub fn new() -> Self {
+        Builder {
+            config: Config {
+                workers: 1,
+                stacks: StackConfig::default(),
+                idle_stacks_max: 1024,
+                grace: Duration::from_secs(5),
+                name: None,
+                report_overflow: true,
+            },
+        }
+    }
+
+    /// Number of workers, 1 to [`WORKERS_MAX`].
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.config.workers = workers;
+        self
+    }
+
+    /// Usable bytes of a coroutine's stack, rounded up to pages and to the least size, 32 KiB.
+    ///
+    /// Pages that are never touched cost nothing.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.config.stacks.stack_bytes = bytes;
+        self
+    }
+
+    /// Bytes of the guard below each stack, rounded up to pages; one page by default.
+    ///
+    /// Rust code probes every page of a frame, so a page stops it. Foreign code that was compiled without
+    /// `-fstack-clash-protection` can step over a guard with a frame larger than that, and
+    /// overwrite the neighbour: make the guard larger than the largest such frame.
+    pub fn guard_size(mut self, bytes: usize) -> Self {
+        self.config.stacks.guard_bytes = bytes;
+        self
+    }
+
+    /// Stacks are zeroed when their coroutine has ended: nothing that it left there is found by the next.
+    pub fn zero_stacks(mut self, zero: bool) -> Self {
+        self.config.stacks.zero_on_release = zero;
+        self
+    }
+
+    /// Stacks that nobody uses fault when touched. For finding errors: it costs two system calls a coroutine.
+    pub fn protect_idle_stacks(mut self, protect: bool) -> Self {
+        self.config.stacks.protect_idle = protect;
+        self
+    }
+
+    /// How many idle stacks a worker keeps warm through its pauses, 1,024 by default. Beyond that, and after a
+    /// second in which nobody has needed them, their memory goes back to the system.
+    pub fn idle_stacks(mut self, count: usize) -> Self {
+        self.config.idle_stacks_max = count;
+        self
+    }
+
+    /// How long the end of [`run`](Runtime::run) waits for coroutines that it has cancelled, 5 s by default. Those
+    /// that are left are reported by name, and their stacks leaked.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.config.grace = grace;
+        self
+    }
+
+    /// A name for the worker threads, which get numbers, and for the first coroutine.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = Some(name.into().into_boxed_str());
+        self
+    }
+
+    /// Whether a stack overflow is reported (the default), by a process-wide handler of SIGSEGV and SIGBUS that
+    /// passes all other faults on. Without, it is a bare SIGSEGV, unless another runtime of the process reports.
+    pub fn report_overflow(mut self, report: bool) -> Self {
+        self.config.report_overflow = report;
+        self
+    }
+
+    /// Builds the runtime and starts the threads of workers 1 and up.
+    ///
+    /// # Errors
+    /// `InvalidInput` for no worker, too many, or an absurd size; otherwise what the system refused: `EMFILE`
+    /// (an epoll instance), `EAGAIN` (a thread), `ENOMEM`. Workers that had started have been joined then.
+    pub fn build(self) -> io::Result<Runtime> {
+        let config = self.config;
+        if !(1..=WORKERS_MAX).contains(&config.workers) {
+            let text = format!(
+                "{} workers: a runtime has 1 to {WORKERS_MAX}",
+                config.workers
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        config.stacks.check()?;
+        refuse_in_forked_child();
+        if config.report_overflow {
+            overflow::install();
+        }
+        wrap_panic_hook();
+        Runtime::start(config)
+    }
+}

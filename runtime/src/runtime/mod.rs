@@ -1,0 +1,398 @@
+//! Runtimes: workers put together, from the first coroutine to the end of the last.
+//!
+//! ```text
+//!   run(f)   ── this thread becomes worker 0 ──► f is the first coroutine ──► f returns
+//!            ◄── all have ended, or are given up ◄── all others are cancelled ◄──┘
+//! ```
+//!
+//! A [`Runtime`] is a value; a process may have several, and one thread several after one another. Worker 0
+//! runs on the thread that calls [`run`](Runtime::run), while it is in there; the others have threads of their own.
+
+mod builder;
+mod embed;
+mod once;
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::io;
+use std::mem::ManuallyDrop;
+
+use crate::coroutine::{self, JoinHandle};
+use crate::home::{self, Config, Phase, Shared};
+use crate::park;
+use crate::seam::clock;
+use crate::seam::sync::atomic::{AtomicBool, Ordering};
+use crate::seam::sync::{Arc, Mutex, lock, thread};
+use crate::sys::memory::refused;
+use crate::sys::process::{
+    NoUnwind, is_forked_child, is_thread_ending, refuse_in_forked_child, report,
+};
+use crate::worker::Worker;
+
+pub use builder::Builder;
+use once::Mailboxes;
+
+/// Most workers of one runtime; each has two descriptors and, but for the first, a thread.
+pub const WORKERS_MAX: usize = 1024;
+
+/// Runs `f` as the first coroutine of a runtime with one worker, on the calling thread.
+///
+/// When `f` returns, coroutines that are still alive are cancelled, unwound and waited for.
+///
+/// # Panics
+/// With what `f` panics with; when the system refuses an epoll instance or a stack.
+///
+/// ```
+/// assert_eq!(runtime::run(|| runtime::spawn(|| 42).join().unwrap()), 42);
+/// ```
+#[track_caller]
+pub fn run<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T,
+{
+    let runtime = Builder::new()
+        .build()
+        .unwrap_or_else(|error| panic!("cannot build a runtime: {error}"));
+    runtime.run(f)
+}
+
+/// Workers and their coroutines.
+///
+/// Any thread may [spawn](Runtime::spawn) into it. With one worker it runs coroutines only inside
+/// [`run`](Runtime::run) or [`run_ready`](Runtime::run_ready).
+pub struct Runtime {
+    shared: Arc<Shared>,
+    threads: Vec<thread::JoinHandle<()>>,
+    /// Somebody is inside, as worker 0.
+    entered: AtomicBool,
+    /// The thread that worker 0 was last on.
+    last_thread: Mutex<Option<thread::ThreadId>>,
+    /// Whoever has set `entered` may use it. Boxed: its coroutines know its address.
+    worker: ManuallyDrop<Box<UnsafeCell<Worker>>>,
+    mailboxes: Mailboxes,
+}
+
+// SAFETY: worker 0, the one part that is not `Send` or `Sync` by itself, is used only by the thread that has set
+// `entered`, and that only if no coroutine of it was started on another thread: see `enter`.
+unsafe impl Send for Runtime {}
+// SAFETY: as above.
+unsafe impl Sync for Runtime {}
+
+impl Runtime {
+    fn start(config: Config) -> io::Result<Self> {
+        let mailboxes = Mailboxes::take(config.workers);
+        let shared = Arc::new(Shared::new(config, mailboxes.0.clone()));
+        let worker = Worker::new(0, shared.clone()).map_err(no_descriptor)?;
+        let mut runtime = Runtime {
+            shared,
+            threads: Vec::new(),
+            entered: AtomicBool::new(false),
+            last_thread: Mutex::new(None),
+            worker: ManuallyDrop::new(Box::new(UnsafeCell::new(worker))),
+            mailboxes,
+        };
+        // On an error the runtime is dropped, which stops and joins those that have started.
+        for index in 1..runtime.shared.seats.len() {
+            let thread = runtime.start_thread(index)?;
+            runtime.threads.push(thread);
+        }
+        Ok(runtime)
+    }
+
+    fn start_thread(&self, index: usize) -> io::Result<thread::JoinHandle<()>> {
+        let shared = self.shared.clone();
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let name = shared.config.name.as_deref().unwrap_or("worker");
+        let thread = thread::Builder::new()
+            .name(format!("{name}-{index}"))
+            .spawn(move || {
+                let worker = match Worker::new(index, shared) {
+                    Ok(worker) => worker,
+                    Err(error) => return drop(tell.send(Err(no_descriptor(error)))),
+                };
+                // SAFETY: the worker is this thread's, declared before the guard, and stays where it is.
+                match unsafe { worker.enter() } {
+                    Ok(_seated) => {
+                        let _ = tell.send(Ok(()));
+                        let guard = NoUnwind;
+                        worker.work();
+                        guard.passed();
+                    }
+                    Err(error) => drop(tell.send(Err(error))),
+                }
+            });
+        let thread = thread.map_err(no_thread)?;
+        let started = told
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("a worker thread died at its start")));
+        match started {
+            Ok(()) => Ok(thread),
+            Err(error) => {
+                let _ = thread.join();
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs `f` as the first coroutine, on the calling thread, which is worker 0 meanwhile.
+    ///
+    /// When `f` returns, coroutines that are still alive, on all workers, are cancelled, unwound and waited for.
+    ///
+    /// # Panics
+    /// With what `f` panics with; if somebody is inside already, or coroutines are alive that
+    /// [`run_ready`](Self::run_ready) has started on another thread.
+    #[track_caller]
+    pub fn run<F, T>(&self, f: F) -> T
+    where
+        F: FnOnce() -> T,
+    {
+        let entered = self.enter();
+        let worker = entered.worker;
+        let name = self.shared.config.name.as_deref().unwrap_or("main");
+        let builder = coroutine::Builder::new().name(name);
+        // SAFETY: we return only when `f` has finished, and take its result with us; it stays on this worker.
+        let first = unsafe { builder.spawn_on(&worker.home, f, false) };
+        let first =
+            first.unwrap_or_else(|error| panic!("cannot start the first coroutine: {error}"));
+        // While `f` is alive its frames may borrow from our caller's.
+        let guard = NoUnwind;
+        loop {
+            worker.round();
+            if first.is_finished() || is_forked_child() {
+                break;
+            }
+            worker.poll(true, None);
+        }
+        if !is_forked_child() {
+            end(worker);
+        }
+        guard.passed();
+        drop(entered);
+        if !first.is_finished() {
+            refuse_in_forked_child();
+        }
+        first
+            .join()
+            .unwrap_or_else(|payload| park::rethrow(payload))
+    }
+
+    /// Starts a coroutine from any thread; it may begin on any worker.
+    ///
+    /// # Panics
+    /// When no memory is left for its record.
+    ///
+    /// ```
+    /// let runtime = runtime::Builder::new().workers(2).build()?;
+    /// assert_eq!(runtime.spawn(|| 6 * 7).join().unwrap(), 42); // joined from a plain thread
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        refuse_in_forked_child();
+        // SAFETY: closure and result are `'static` and `Send`.
+        let spawned = unsafe { coroutine::Builder::new().inject(&self.shared, f) };
+        spawned.unwrap_or_else(|error| panic!("cannot spawn a coroutine: {error}"))
+    }
+
+    /// Counts of this runtime, from its start.
+    pub fn metrics(&self) -> Metrics {
+        let (spawned, finished) = self.shared.spawned_and_finished();
+        let stacks = self
+            .shared
+            .seats
+            .iter()
+            .map(|seat| seat.counts.stacks.load(Ordering::Relaxed))
+            .sum();
+        Metrics {
+            spawned,
+            finished,
+            stacks,
+        }
+    }
+
+    /// Becomes worker 0, on this thread.
+    #[track_caller]
+    fn enter(&self) -> Inside<'_> {
+        refuse_in_forked_child();
+        assert!(
+            !self.is_below(),
+            "Runtime::run while it is running, by a coroutine of its own: spawn another coroutine instead"
+        );
+        park::with_interrupts(|interrupts| {
+            if interrupts.is_unwinding() {
+                // It is who calls that unwinds, not the coroutines that will run.
+                interrupts.mark_unwinding();
+            }
+        });
+        // Acquire: pairs with the Release of whoever was inside before.
+        let alone = !self.entered.swap(true, Ordering::Acquire);
+        assert!(
+            alone,
+            "Runtime::run while it is running: a runtime runs one first coroutine at a time"
+        );
+        // SAFETY: we have set `entered`.
+        let worker = unsafe { &*self.worker.get() };
+        let leave = Leave(&self.entered);
+        let this = thread::current().id();
+        let moved = lock(&self.last_thread).is_some_and(|last| last != this);
+        if worker.home.live() > 0 {
+            assert!(
+                !moved,
+                "coroutines of this runtime were started on another thread: it can run them only there"
+            );
+            assert!(
+                !is_thread_ending(),
+                "a runtime with live coroutines is run by a destructor of a thread-local"
+            );
+        } else if moved {
+            // Idle contexts too may have what belongs to the old thread in their registers.
+            worker.destroy_idle();
+        }
+        *lock(&self.last_thread) = Some(this);
+        // SAFETY: the worker is in a box that lives as long as `self`; the rest was just checked.
+        let seated = unsafe { worker.enter() };
+        let seated = seated.unwrap_or_else(|error| panic!("cannot run on this thread: {error}"));
+        Inside {
+            worker,
+            _seated: seated,
+            _leave: leave,
+        }
+    }
+}
+
+/// Worker 0 on this thread; the fields leave in this order.
+struct Inside<'a> {
+    worker: &'a Worker,
+    _seated: crate::worker::Seated,
+    _leave: Leave<'a>,
+}
+
+struct Leave<'a>(&'a AtomicBool);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Cancels all coroutines of the runtime and waits for their ends, or gives them up after the grace period.
+fn end(worker: &Worker) {
+    let shared = &worker.home.shared;
+    if cfg!(panic = "abort") {
+        return worker.leak_all();
+    }
+    let deadline = clock::after(shared.config.grace);
+    shared.set_phase(Phase::Ending);
+    loop {
+        worker.follow_phase();
+        worker.round();
+        let (spawned, finished) = shared.spawned_and_finished();
+        if spawned == finished {
+            break;
+        }
+        let over = deadline.is_some_and(|deadline| deadline <= clock::now());
+        if over && shared.phase() == Phase::Ending {
+            shared.set_phase(Phase::Abandoning);
+        }
+        worker.poll(true, deadline.filter(|_| !over));
+    }
+    shared.set_phase(Phase::Running);
+    worker.follow_phase();
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if is_forked_child() {
+            return; // all of it is the parent's
+        }
+        if !self.wind_up() {
+            return;
+        }
+        self.shared.set_phase(Phase::Stopping);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        // SAFETY: nobody is inside, and nothing uses the worker after this; no coroutine of its is alive.
+        unsafe { ManuallyDrop::drop(&mut self.worker) };
+        self.mailboxes.give_back();
+    }
+}
+
+impl Runtime {
+    /// Whether the caller is, directly or through other runtimes, run by a worker of this one.
+    fn is_below(&self) -> bool {
+        home::entered().any(|home| Arc::ptr_eq(&home.shared, &self.shared))
+    }
+
+    /// Ends all coroutines. False if they could not be, so that everything must stay as it is.
+    fn wind_up(&self) -> bool {
+        let (spawned, finished) = self.shared.spawned_and_finished();
+        if spawned == finished {
+            return true;
+        }
+        if self.is_below() {
+            report(
+                "a runtime was dropped by a coroutine of its own: it cannot wait for that one's end, and is leaked",
+            );
+            return false;
+        }
+        // SAFETY: whoever drops the runtime is alone with it.
+        let live = unsafe { &*self.worker.get() }.home.live();
+        let moved = lock(&self.last_thread).is_some_and(|last| last != thread::current().id());
+        if live > 0 && (moved || is_thread_ending()) {
+            let why = if moved {
+                "was dropped on another thread"
+            } else {
+                "was dropped while its thread was ending"
+            };
+            report(&format!(
+                "a runtime {why}: its {live} live coroutines could not be unwound and are leaked"
+            ));
+            return false;
+        }
+        let entered = self.enter();
+        let guard = NoUnwind;
+        end(entered.worker);
+        guard.passed();
+        true
+    }
+}
+
+fn no_descriptor(cause: io::Error) -> io::Error {
+    let remedy = "descriptors are limited by RLIMIT_NOFILE (ulimit -n) and fs.file-max";
+    refused(
+        cause,
+        "a worker cannot have its epoll instance and eventfd".into(),
+        remedy,
+    )
+}
+
+fn no_thread(cause: io::Error) -> io::Error {
+    let remedy = "threads are limited by RLIMIT_NPROC (ulimit -u), kernel.threads-max, the cgroup's pids.max and memory";
+    refused(cause, "a worker cannot have its thread".into(), remedy)
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("workers", &self.shared.seats.len())
+            .field("metrics", &self.metrics())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a runtime has done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Coroutines spawned.
+    pub spawned: u64,
+    /// Coroutines that have ended, in whatever way.
+    pub finished: u64,
+    /// Stacks in use or idle, on all workers.
+    pub stacks: usize,
+}
