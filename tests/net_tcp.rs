@@ -446,7 +446,8 @@ fn addresses_are_taken_in_every_form_that_std_takes() {
         same(net::SocketAddrV4::new(ip4, 80));
         same(net::SocketAddrV6::new(ip6, 80, 0, 0));
         same(&[net::SocketAddr::from((ip4, 80))][..]);
-        same(&&"127.0.0.1:80");
+        let borrowed = &"127.0.0.1:80";
+        same(borrowed);
     });
 }
 

@@ -437,7 +437,7 @@ fn what_could_not_start_for_want_of_a_stack_is_dropped_outside_of_any_other_coro
                 .count();
             assert!(failed > 0, "the limit was not reached");
             drop(tell);
-            let said: Vec<_> = told.iter().collect();
+            let said: Vec<_> = told.try_iter().collect();
             assert_eq!(said.len(), failed);
             for (inside, yields) in said {
                 assert!(inside.is_none() || inside.is_some_and(|id| ids.contains(&id) && yields));

@@ -441,7 +441,7 @@ fn so5_writing_to_a_closed_peer_is_an_error_and_no_signal() {
 #[test]
 fn so6_each_half_closes_alone() {
     on_one_worker_and_on_two(|| {
-        let (stream, mut peer) = pair_with_std();
+        let (stream, peer) = pair_with_std();
         make_it_known_to_the_reactor(&stream);
         peer.shutdown(Shutdown::Write).unwrap();
         assert_eq!((&stream).read(&mut [0]).unwrap(), 0);
@@ -500,6 +500,7 @@ fn so8_our_own_shutdown_wakes_reader_writer_and_acceptor() {
         let_the_others_run();
         // SAFETY: takes numbers only.
         assert_eq!(
+            // SAFETY: takes numbers; the descriptor is open.
             unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RDWR) },
             0
         );
@@ -569,6 +570,7 @@ fn take_every_descriptor() -> Vec<File> {
     };
     // SAFETY: the kernel reads `limit` during the call.
     assert_eq!(
+        // SAFETY: the kernel reads the limit, which outlives the call.
         unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) },
         0
     );

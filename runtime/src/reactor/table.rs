@@ -22,7 +22,7 @@ pub(super) struct Key {
 impl Key {
     /// The key as the 64 bits that epoll keeps for us.
     pub(super) fn to_token(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
+        (u64::from(self.generation) << 32) | u64::from(self.index)
     }
 
     /// The key that [`to_token`](Key::to_token) made into `token`.

@@ -282,7 +282,7 @@ impl TaskPtr {
             // Acquire: pairs with the Release of those who dropped their references.
             if self.state.load(Ordering::Acquire) / REF == 2 {
                 self.state
-                    .store(FINISHED | HANDLE | 2 * REF, Ordering::Relaxed);
+                    .store(FINISHED | HANDLE | (2 * REF), Ordering::Relaxed);
             } else {
                 self.state.fetch_or(FINISHED, Ordering::AcqRel);
             }

@@ -89,7 +89,7 @@ impl TaskPtr {
             position: AtomicUsize::new(0),
             joiner: Cell::new(Joiner::Nobody),
             locals: OnceCell::new(),
-            state: AtomicUsize::new(HANDLE | 2 * REF),
+            state: AtomicUsize::new(HANDLE | (2 * REF)),
             home: AtomicPtr::new(ptr::null_mut()),
             remote_joiner: UnsafeCell::new(None),
             vtable: const { &VTable::of::<F, T>() },
