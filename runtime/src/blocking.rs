@@ -20,7 +20,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use crate::home;
 use crate::park::{self, Unparker, WaitReason};
-use crate::seam::sync::{Arc, Mutex, lock, thread};
+use crate::seam::sync::{Arc, Mutex, lock, real, thread};
 
 /// How many jobs run at a time; more wait in the queue, first come first served.
 const THREADS_MAX: usize = 64;
@@ -31,7 +31,7 @@ type Job = Box<dyn FnOnce(Result<(), &io::Error>) + Send>;
 /// The queue and the threads that serve it.
 struct Pool {
     // Any thread; guarded by the lock.
-    state: Mutex<State>,
+    state: real::Mutex<State>,
 }
 
 struct State {
@@ -105,7 +105,7 @@ impl<T> Answer<T> {
 impl Pool {
     const fn new() -> Self {
         Self {
-            state: Mutex::new(State {
+            state: real::Mutex::new(State {
                 queue: VecDeque::new(),
                 threads: 0,
             }),
@@ -114,7 +114,7 @@ impl Pool {
 
     /// Queues `job` and sees to it that a thread will come to it.
     fn submit(&'static self, job: Job) {
-        let mut state = lock(&self.state);
+        let mut state = real::lock(&self.state);
         state.queue.push_back(job);
         if state.threads == THREADS_MAX {
             return;
@@ -132,7 +132,7 @@ impl Pool {
     /// come to whatever is queued, this job or another's.
     #[cold]
     fn degrade(&self, error: &io::Error) {
-        let mut state = lock(&self.state);
+        let mut state = real::lock(&self.state);
         state.threads -= 1;
         if state.threads > 0 {
             return;
@@ -155,7 +155,7 @@ impl Pool {
 
     /// The next job; with `None` the calling thread is not counted any more.
     fn next(&self) -> Option<Job> {
-        let mut state = lock(&self.state);
+        let mut state = real::lock(&self.state);
         let job = state.queue.pop_front();
         if job.is_none() {
             // In the critical section that saw the queue empty: a job that comes now starts its own.
@@ -246,10 +246,10 @@ mod tests {
             let job = Box::new(move |started: Result<(), &io::Error>| {
                 tell.send(started.is_ok()).unwrap();
             });
-            lock(&pool.state).queue.push_back(job);
+            real::lock(&pool.state).queue.push_back(job);
         }
         // Two were to be started; the first refusal still leaves hope in the second.
-        lock(&pool.state).threads = 2;
+        real::lock(&pool.state).threads = 2;
         let again = io::Error::from(io::ErrorKind::WouldBlock);
         pool.degrade(&again);
         assert!(told.try_recv().is_err());

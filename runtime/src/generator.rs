@@ -315,7 +315,7 @@ where
     }
 }
 
-/// See [`gen`](r#gen).
+/// What [`gen`](fn@gen) returns.
 #[derive(Debug)]
 pub struct Gen<T: 'static> {
     generator: Generator<(), T, ()>,

@@ -17,7 +17,7 @@
 //! seen false, which says that nobody on this thread unwinds. For a panic that the user's code has caught, of which
 //! nothing tells us, that is looked at whenever the strand suspends, until it is.
 //!
-//! Plain data and rules; `cancel` does the raising.
+//! Plain data and rules; `park` does the raising.
 #![forbid(unsafe_code)]
 
 use std::any::Any;

@@ -10,7 +10,7 @@ pub use std::time::{Duration, Instant};
 
 use crate::home::{self, Target};
 use crate::interrupts::{Cause, FrameId, Raise};
-use crate::park::{self, WaitReason};
+use crate::park::{self, WaitReason, Wake};
 use crate::seam::clock;
 
 /// Waits for at least `duration`. `Duration::MAX` is for ever.
@@ -31,7 +31,9 @@ use crate::seam::clock;
 /// });
 /// ```
 pub fn sleep(duration: Duration) {
-    sleep_to(clock::after(duration));
+    if !duration.is_zero() {
+        sleep_to(clock::after(duration));
+    }
 }
 
 /// Waits until `deadline`; not at all if it has passed.
@@ -39,13 +41,14 @@ pub fn sleep(duration: Duration) {
 /// # Panics
 /// As [`sleep`].
 pub fn sleep_until(deadline: Instant) {
-    sleep_to(Some(deadline));
+    if clock::now() < deadline {
+        sleep_to(Some(deadline));
+    }
 }
 
+/// Waits until the worker's timer says that it is time: no second look at the clock.
 fn sleep_to(deadline: Option<Instant>) {
-    while deadline.is_none_or(|deadline| clock::now() < deadline) {
-        park::park_until(WaitReason::Sleep, deadline);
-    }
+    while park::park_until(WaitReason::Sleep, deadline) == Wake::Unparked {}
 }
 
 /// The time that [`timeout`] or [`deadline`] allowed is over.
@@ -184,7 +187,9 @@ impl Interval {
     /// # Panics
     /// As [`sleep`].
     pub fn tick(&mut self) -> Instant {
-        sleep_to(self.next);
+        if self.next.is_none_or(|next| clock::now() < next) {
+            sleep_to(self.next);
+        }
         let due = self.next.unwrap_or_else(clock::now);
         let late = clock::now().saturating_duration_since(due);
         let missed = u32::try_from(late.as_nanos() / self.period.as_nanos()).unwrap_or(u32::MAX);

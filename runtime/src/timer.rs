@@ -15,7 +15,7 @@
 //! never touches its successor.
 #![forbid(unsafe_code)]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Names one pending timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,10 @@ pub(crate) struct TimerKey {
     generation: u32,
 }
 
+#[derive(Clone, Copy)]
 struct Node {
-    deadline: Instant,
+    /// Nanoseconds from the `base` of the timers: half the size of an `Instant`, and one comparison.
+    deadline: u64,
     index: u32,
 }
 
@@ -38,6 +40,7 @@ struct Entry<T> {
 
 /// The pending timers of one worker.
 pub(crate) struct Timers<T> {
+    base: Instant,
     heap: Vec<Node>,
     entries: Vec<Entry<T>>,
     free: u32,
@@ -47,12 +50,19 @@ const ARITY: usize = 4;
 const NONE: u32 = u32::MAX;
 
 impl<T> Timers<T> {
-    pub(crate) const fn new() -> Self {
+    /// No timer yet. Deadlines before `base` are due at once.
+    pub(crate) fn new(base: Instant) -> Self {
         Timers {
+            base,
             heap: Vec::new(),
             entries: Vec::new(),
             free: NONE,
         }
+    }
+
+    fn nanos(&self, time: Instant) -> u64 {
+        let nanos = time.saturating_duration_since(self.base).as_nanos();
+        u64::try_from(nanos).unwrap_or(u64::MAX) // 584 years
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -62,7 +72,9 @@ impl<T> Timers<T> {
     /// The earliest deadline.
     #[inline]
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.heap.first().map(|node| node.deadline)
+        self.heap
+            .first()
+            .map(|node| self.base + Duration::from_nanos(node.deadline))
     }
 
     /// Adds a timer. O(log n); allocates only when more are pending than ever before.
@@ -83,6 +95,7 @@ impl<T> Timers<T> {
         let entry = &mut self.entries[index as usize];
         entry.target = Some(target);
         let generation = entry.generation;
+        let deadline = self.nanos(deadline);
         self.heap.push(Node { deadline, index });
         self.sift_up(place);
         TimerKey { index, generation }
@@ -100,7 +113,7 @@ impl<T> Timers<T> {
     /// Takes the earliest timer if it is due at `now`.
     #[inline]
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<T> {
-        if self.next_deadline()? > now {
+        if self.heap.first()?.deadline > self.nanos(now) {
             return None;
         }
         self.take_at(0)
@@ -120,43 +133,42 @@ impl<T> Timers<T> {
         entry.target.take()
     }
 
+    /// Lets the node at `place` rise to where it belongs. Those that it passes move down one by one; it is written
+    /// once, at the end.
     fn sift_up(&mut self, mut place: usize) {
+        let node = self.heap[place];
         while place > 0 {
             let parent = (place - 1) / ARITY;
-            if self.heap[parent].deadline <= self.heap[place].deadline {
+            if self.heap[parent].deadline <= node.deadline {
                 break;
             }
-            self.swap(place, parent);
+            self.put(place, self.heap[parent]);
             place = parent;
         }
-        self.note(place);
+        self.put(place, node);
     }
 
+    /// Lets the node at `place` sink to where it belongs.
     fn sift_down(&mut self, mut place: usize) {
+        let node = self.heap[place];
         loop {
             let first = place * ARITY + 1;
             let last = (first + ARITY).min(self.heap.len());
             let Some(child) = (first..last).min_by_key(|&c| self.heap[c].deadline) else {
                 break;
             };
-            if self.heap[place].deadline <= self.heap[child].deadline {
+            if node.deadline <= self.heap[child].deadline {
                 break;
             }
-            self.swap(place, child);
+            self.put(place, self.heap[child]);
             place = child;
         }
-        self.note(place);
+        self.put(place, node);
     }
 
-    fn swap(&mut self, a: usize, b: usize) {
-        self.heap.swap(a, b);
-        self.note(a);
-        self.note(b);
-    }
-
-    fn note(&mut self, place: usize) {
-        let index = self.heap[place].index;
-        self.entries[index as usize].place = place as u32;
+    fn put(&mut self, place: usize, node: Node) {
+        self.heap[place] = node;
+        self.entries[node.index as usize].place = place as u32;
     }
 }
 
@@ -164,7 +176,6 @@ impl<T> Timers<T> {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
     fn at(base: Instant, n: u64) -> Instant {
         base + Duration::from_nanos(n)
@@ -172,7 +183,8 @@ mod tests {
 
     #[test]
     fn timers_fire_in_order_and_only_when_due() {
-        let (base, mut timers) = (Instant::now(), Timers::new());
+        let base = Instant::now();
+        let mut timers = Timers::new(base);
         for n in [5, 3, 9, 1, 7] {
             timers.insert(at(base, n), n);
         }
@@ -184,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_key_that_fired_does_not_cancel_its_successor() {
-        let (base, mut timers) = (Instant::now(), Timers::new());
+        let base = Instant::now();
+        let mut timers = Timers::new(base);
         let old = timers.insert(base, "old");
         assert_eq!(timers.pop_due(base), Some("old"));
         let new = timers.insert(base, "new");
@@ -199,7 +212,7 @@ mod tests {
         let base = Instant::now();
         let mut random = 0x2545_f491_4f6c_dd1d_u64;
         for _ in 0..50 {
-            let (mut timers, mut model) = (Timers::new(), BTreeMap::new());
+            let (mut timers, mut model) = (Timers::new(base), BTreeMap::new());
             for step in 0..2000u64 {
                 random = random
                     .wrapping_mul(6364136223846793005)

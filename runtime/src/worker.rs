@@ -27,11 +27,11 @@ use crate::seam::clock;
 use crate::seam::sync::atomic::Ordering;
 use crate::seam::sync::{Arc, thread_local};
 use crate::stack::overflow::AltStack;
-use crate::sys::process::{NoUnwind, report, watch_forks};
+use crate::sys::process::{NoUnwind, report, set_timer_slack, watch_forks};
 use crate::task::{self, Payload, TaskPtr, TaskRef};
 
 /// The least distance between two wake-ups for timers.
-const TIMER_GRAIN: Duration = Duration::from_micros(100);
+const TIMER_GRAIN: Duration = Duration::from_micros(150);
 
 /// How long stacks lie idle before their memory goes back.
 const TRIM_PERIOD: Duration = Duration::from_secs(1);
@@ -54,6 +54,8 @@ thread_local! {
 
 /// A worker on its thread, until dropped.
 pub(crate) struct Seated {
+    /// The thread's timer slack of before: the kernel's 50 us on top of the grain would be a lot.
+    slack_ns: u64,
     previous: *const Worker,
     _home: home::Entered,
     _alternate: AltStack,
@@ -62,6 +64,7 @@ pub(crate) struct Seated {
 impl Drop for Seated {
     fn drop(&mut self) {
         WORKER.set(self.previous);
+        set_timer_slack(self.slack_ns);
     }
 }
 
@@ -109,6 +112,7 @@ impl Worker {
         // SAFETY: the caller's promise.
         let home = unsafe { self.home.enter() };
         Ok(Seated {
+            slack_ns: set_timer_slack(1),
             previous: WORKER.replace(self),
             _home: home,
             _alternate: alternate,

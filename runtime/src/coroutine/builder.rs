@@ -45,7 +45,7 @@ impl Builder {
         self
     }
 
-    /// As [`spawn`](self::spawn()).
+    /// As [`coroutine::spawn`](super::spawn()).
     ///
     /// # Errors
     /// `OutOfMemory` and the like when there is no memory or address space for another stack;
@@ -64,7 +64,7 @@ impl Builder {
         unsafe { self.spawn_unchecked(f, true) }
     }
 
-    /// As [`spawn_local`](self::spawn_local()).
+    /// As [`coroutine::spawn_local`](super::spawn_local()).
     ///
     /// # Errors
     /// As [`spawn`](Builder::spawn).

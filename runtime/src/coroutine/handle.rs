@@ -33,10 +33,10 @@ impl<T> JoinHandle<T> {
     /// Waits until the coroutine has finished, and returns its result.
     ///
     /// A child that has not started runs at once, before all others: a tree of coroutines is walked depth
-    /// first, with a handful of stacks. Cost then: four stack switches, no atomic operation.
+    /// first, with a handful of stacks. Cost then: two stack switches, no atomic read-modify-write.
     ///
     /// # Errors
-    /// What it panicked with, or [`Cancelled`].
+    /// What it panicked with, or [`Cancelled`](super::Cancelled).
     // Inlined down to the switch, like all that suspends often: a `ret` that was called before the suspension, and
     // returns after it, is mispredicted, and so is the next switch.
     #[inline(always)]
@@ -116,7 +116,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// Makes the coroutine unwind from its current or next suspension point, as if it panicked there with
-    /// [`Cancelled`], but without a message. Does not wait for that: [`join`](Self::join) does.
+    /// [`Cancelled`](super::Cancelled), but without a message. Does not wait for that: [`join`](Self::join) does.
     ///
     /// Destructors run, and may block. One that has not started never does. One that has finished keeps its
     /// result.

@@ -24,6 +24,7 @@ use crate::id::Ids;
 use crate::interrupts::FrameId;
 use crate::mailbox::Mailbox;
 use crate::run_queue::RunQueue;
+use crate::seam::clock;
 use crate::seam::sync::{Arc, thread_local};
 use crate::stack::{Stacks, pool::Pool};
 use crate::task::{Message, TaskPtr, Token};
@@ -183,7 +184,7 @@ impl Home {
             spawned_max: Cell::new(0),
             starved: Cell::new(false),
             idle: RefCell::new(Pool::new(usize::MAX)),
-            timers: RefCell::new(Timers::new()),
+            timers: RefCell::new(Timers::new(clock::now())),
             outside: Cell::new(std::ptr::null()),
             stacks: RefCell::new(Stacks::new(config.stacks)),
             contexts: RefCell::new(Vec::new()),

@@ -52,7 +52,8 @@ use source::Record;
 pub(crate) use source::{Enlisted, Interest, Refusal, Source};
 use table::{Key, Table};
 
-/// Events taken from the kernel at a time; more wait for the next poll.
+/// Events taken from the kernel at a time; more wait for the next poll. With 1,000 busy connections, 64
+/// and 192 were slower: what the run queue fetches ahead is less then.
 const BATCH: usize = 512;
 
 /// The bell's token: the one that no key makes.

@@ -43,6 +43,13 @@ pub(crate) use std::{sync::Once, thread_local};
 /// executions that a checker tries, and must be const, which a checker's doubles are not.
 pub(crate) mod real {
     pub(crate) use std::sync::{Mutex, atomic};
+
+    use std::sync::{MutexGuard, PoisonError};
+
+    /// As [`lock`](super::lock).
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 use std::sync::PoisonError;

@@ -47,6 +47,17 @@ pub(crate) fn refuse_in_forked_child() {
     );
 }
 
+/// Sets by how much the kernel may delay the calling thread's timed waits (prctl(2), `PR_SET_TIMERSLACK`); returns
+/// what it was.
+pub(crate) fn set_timer_slack(nanos: u64) -> u64 {
+    // SAFETY: these two take and return numbers.
+    unsafe {
+        let previous = libc::prctl(libc::PR_GET_TIMERSLACK, 0, 0, 0, 0);
+        libc::prctl(libc::PR_SET_TIMERSLACK, nanos, 0, 0, 0);
+        u64::try_from(previous).unwrap_or(0) // 0: the thread's default
+    }
+}
+
 // ---- Telling -------------------------------------------------------------------------------------------
 
 /// Says something on standard error, in one piece, or not at all if there is none: a report must not become a panic.
