@@ -421,6 +421,7 @@ impl Worker {
                 let cold: Vec<Context> = home.idle.borrow_mut().take_coldest(unneeded).collect();
                 cold.into_iter().for_each(|context| self.destroy(context));
                 home.stacks.borrow_mut().trim();
+                task::memory::trim();
                 self.next_trim.set(now.checked_add(TRIM_PERIOD));
             }
         }

@@ -14,8 +14,8 @@ const STEP_BYTES: usize = 64;
 const ALIGN: usize = 16;
 /// Number of sizes kept: up to 512 bytes.
 const CLASSES: usize = 8;
-/// Most blocks of one size: 16 MiB of those of a usual coroutine.
-const KEPT_MAX: u32 = 1 << 16;
+/// Most blocks of one size: 32 MiB of those of a usual coroutine, until the worker has been idle for a while.
+const KEPT_MAX: u32 = 1 << 17;
 
 /// A free block: its first word leads to the next.
 struct Free {
