@@ -164,8 +164,17 @@
 //! - a `catch_unwind` may swallow it: it is raised again at the next yield or wait. Whoever goes on doing that is
 //!   reported by name at the end of [`run`], after the [grace period](Builder::grace), and leaked.
 //!
-//! **`panic = "abort"`**: nothing can be unwound. Cancellation and timeouts do not end a wait, and what still waits
-//! at the end of [`run`] is leaked, with a report, after the grace period.
+//! **`panic = "abort"`**: nothing can be unwound. `cancel` and `timeout` panic, saying so, and what still waits at the
+//! end of [`run`] is leaked, with a report of how many.
+//!
+//! **Unwindings that nothing tells us of.** We know that a coroutine unwinds from the panic hook, which we wrap once,
+//! and from what we raise. A panic hook that is set later, or [`std::panic::resume_unwind`] called by a coroutine while a
+//! neighbour waits in a destructor in the middle of its own unwinding, is not told from that neighbour's: a cancellation
+//! may then be raised in a destructor, which aborts, or be held off until the neighbour has finished.
+//!
+//! **Generators.** One that is suspended in a destructor by its own `y.suspend(..)` while it is being dropped aborts the
+//! process. One that is suspended inside `LocalKey::with` must not be resumed by a destructor of another thread-local:
+//! what it borrows may be gone. Dropping it there is safe: it is leaked, with a report.
 //!
 //! **Nobody is preempted.** A coroutine that computes without a yield, or blocks its thread (a file, a name look-up of
 //! std's, `std::thread::sleep`), keeps all others of its worker waiting; of those that have not started and came by
