@@ -92,18 +92,23 @@ pub struct Model {
     next: Option<usize>,
     started: Vec<usize>,
     trace: Vec<Event>,
+    open: bool,
 }
 
 impl Model {
-    /// The trace up to the end of the first coroutine, and how many were spawned by then.
-    pub fn run(program: &Program) -> (Vec<Event>, usize) {
+    /// The trace up to the end of the first coroutine, unless it is open, and how many were spawned by then.
+    ///
+    /// A join may run a child that has not started on top of the joiner, as a call, or park the joiner first. The
+    /// runtime does not promise which, and one thing tells them apart: where in the queue the joiner comes to stand if
+    /// somebody wakes it meanwhile. Then the trace is open.
+    pub fn run(program: &Program) -> (Option<Vec<Event>>, usize) {
         let mut model = Model::default();
         model.spawn(program.clone());
         while model.strands[0].finished.is_none() {
             let id = model.next.take().or_else(|| model.queue.pop_front());
             model.turn(id.expect("the first coroutine never parks"));
         }
-        (model.trace, model.strands.len())
+        ((!model.open).then_some(model.trace), model.strands.len())
     }
 
     fn spawn(&mut self, program: Program) -> usize {
@@ -236,6 +241,9 @@ impl Model {
     }
 
     fn wake(&mut self, id: usize) {
+        if let At::Joining(child) = self.strands[id].at {
+            self.open |= self.strands[child].finished.is_none();
+        }
         match self.strands[id].token {
             Token::Parked => {
                 self.strands[id].token = Token::Empty;
@@ -248,6 +256,7 @@ impl Model {
 
     fn hand_over(&mut self, id: usize) {
         let displaced = self.next.replace(id);
+        self.open |= displaced.is_some();
         self.queue.extend(displaced);
     }
 
