@@ -143,6 +143,7 @@ fn functions() -> Vec<usize> {
 fn functions_on_stack(mut f: impl FnMut(usize) -> bool) -> bool {
     // The unwinder that std itself is linked with (Itanium C++ ABI: Exception Handling, level I).
     type Trace = extern "C" fn(*mut c_void, *mut c_void) -> i32;
+    // SAFETY: these are the signatures that the ABI document gives.
     unsafe extern "C" {
         fn _Unwind_Backtrace(trace: Trace, argument: *mut c_void) -> i32;
         fn _Unwind_GetIP(context: *mut c_void) -> usize;

@@ -298,44 +298,42 @@ impl TaskPtr {
             }
             let context = self.leave();
             self.token.set(Token::Finished);
-            if state & WAITER != 0 {
-                self.finish_for_waiter();
-                return Joiner::Nobody;
-            }
-            let finished = (state | FINISHED) - REF;
-            // Release: the result is the joiner's to read. Acquire: as the last one, we free what others used.
+            let waits = state & WAITER != 0;
+            // Our reference goes with the announcement, unless there is still a waker to be taken.
+            let finished = (state | FINISHED) - if waits { 0 } else { REF };
+            // Release: the result is the joiner's to read. Acquire: the waker that it left; and as the last one,
+            // we free what others used.
             match self.state.compare_exchange_weak(
                 state,
                 finished,
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             ) {
+                Ok(_) if waits => self.wake_waiter(),
                 Ok(_) if finished < REF => {
                     // SAFETY: that was the last reference.
                     unsafe { (self.vtable.free)(self) };
-                    return Joiner::Nobody;
                 }
-                Ok(_) => return Joiner::Nobody,
-                Err(now) => state = now,
+                Ok(_) => {}
+                Err(now) => {
+                    // The handle has been dropped, or a joiner has come or gone, just now.
+                    state = now;
+                    self.token.set(Token::Empty);
+                    if let Some(context) = context {
+                        self.adopt(context);
+                    }
+                    continue;
+                }
             }
-            // The handle has been dropped, or a joiner has come, just now.
-            self.token.set(Token::Empty);
-            if let Some(context) = context {
-                self.adopt(context);
-            }
+            return Joiner::Nobody;
         }
     }
 
+    /// Wakes the joiner whose `WAITER` bit was set when the end was announced.
     #[cold]
-    fn finish_for_waiter(self) {
-        // Release: the result. Acquire: the waker that the joiner left.
-        let state = self.state.fetch_or(FINISHED, Ordering::AcqRel);
-        let waker = if state & WAITER != 0 {
-            // SAFETY: with both bits set the slot is the finisher's alone.
-            unsafe { (*self.remote_joiner.get()).take() }
-        } else {
-            None
-        };
+    fn wake_waiter(self) {
+        // SAFETY: with `FINISHED` and `WAITER` set by one operation the slot is the finisher's alone.
+        let waker = unsafe { (*self.remote_joiner.get()).take() };
         self.release(1);
         if let Some(waker) = waker {
             waker.wake();

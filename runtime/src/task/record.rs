@@ -138,6 +138,8 @@ impl VTable {
     }
 }
 
+/// # Safety
+/// The worker's, on the coroutine's own stack, once; the types are those that the task was made with.
 unsafe fn run<F: FnOnce() -> T, T>(task: TaskPtr) {
     debug_assert_eq!(task.stage.get(), Stage::Fresh, "a coroutine is run once");
     // SAFETY: the vtable belongs to the types; the worker is alone with the body until the end is announced.
@@ -181,6 +183,8 @@ pub(super) fn drop_locals<T>(task: TaskPtr, mut result: Result<T, Payload>) -> R
     result
 }
 
+/// # Safety
+/// The caller is alone with the body, whose types these are.
 unsafe fn fail<F, T>(task: TaskPtr, payload: Payload) {
     // SAFETY: the caller is alone with the body.
     unsafe {
@@ -190,6 +194,8 @@ unsafe fn fail<F, T>(task: TaskPtr, payload: Payload) {
     task.stage.set(Stage::Finished);
 }
 
+/// # Safety
+/// The caller owns the result, whose types these are.
 unsafe fn dispose<F, T>(task: TaskPtr) -> Option<Payload> {
     if task.stage.get() == Stage::Finished {
         // SAFETY: the caller owns the result, see `TaskPtr::dispose`; by its stage it is one.
@@ -224,6 +230,8 @@ unsafe fn drop_body<F, T>(task: TaskPtr) {
     }
 }
 
+/// # Safety
+/// Nobody refers to the task any more; the types are those that it was made with.
 unsafe fn free<F, T>(task: TaskPtr) {
     // SAFETY: the last reference is gone. The closure has run or was dropped, and the result was taken or disposed
     // of; what may be left of a forgotten handle's is dropped here.
