@@ -32,7 +32,17 @@ use corosensei::{Coroutine, CoroutineResult};
 use crate::stack::Stack;
 
 /// What suspends: corosensei's end of the switch, valid as long as its context.
-type Yielder = corosensei::Yielder<(), ()>;
+type Yielder = corosensei::Yielder<(), Suspension>;
+
+/// Why a context has switched back. It comes in a register, so to tell it costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a context that has yielded is in no queue yet"]
+pub(crate) enum Suspension {
+    /// It can go on at once: whoever has resumed it puts it behind the others.
+    Yielded,
+    /// It waits until somebody puts it into a queue, or has ended.
+    Waits,
+}
 
 /// The part of a stack that corosensei may use: what lies below the [`Header`].
 struct Bounds {
@@ -64,7 +74,7 @@ unsafe impl corosensei::stack::Stack for Bounds {
 /// ```
 #[repr(C)]
 struct Header {
-    coroutine: Coroutine<(), (), Infallible, Bounds>,
+    coroutine: Coroutine<(), Suspension, Infallible, Bounds>,
     /// The address of the `Yielder`, set at the first resume, and the attention bit.
     yielder: Cell<*const Yielder>,
 
@@ -138,11 +148,11 @@ impl Context {
     /// Nobody else is inside `resume` of this context, and the calling thread is the one that
     /// resumed it first.
     #[inline(always)]
-    pub(crate) unsafe fn resume(self) {
+    pub(crate) unsafe fn resume(self) -> Suspension {
         // SAFETY: the caller promises to be the only one in here, so the `&mut` is unique; see `header`.
         let coroutine = unsafe { &mut (*self.0.as_ptr()).coroutine };
         match coroutine.resume(()) {
-            CoroutineResult::Yield(()) => {}
+            CoroutineResult::Yield(suspension) => suspension,
             CoroutineResult::Return(never) => match never {},
         }
     }
@@ -153,14 +163,14 @@ impl Context {
     /// Called on the stack of this context, or on one that was resumed from there (a generator's), while
     /// the context is being resumed.
     #[inline(always)]
-    pub(crate) unsafe fn suspend(self) {
+    pub(crate) unsafe fn suspend(self, suspension: Suspension) {
         let yielder = self
             .yielder()
             .get()
             .map_addr(|address| address & !ATTENTION);
         // SAFETY: the caller runs on the context, so it has been resumed: its yielder is set, and lives
         // at the top of that stack.
-        unsafe { (*yielder).suspend(()) }
+        unsafe { (*yielder).suspend(suspension) }
     }
 
     #[inline(always)]

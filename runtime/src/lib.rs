@@ -68,25 +68,25 @@
 //!   A's stack                  the worker's stack                B's stack
 //!   coroutine::yield_now
 //!   park::yield_now
-//!     Home::enqueue(A)
 //!     Context::suspend ──────► returns from Context::resume
 //!                              Worker::turn, back in round
-//!                              Home::take: B
+//!                              Home::rotate: A in, B out
 //!                              Worker::turn
 //!                                Context::resume ───────────────► where it had suspended
 //! ```
 //!
 //! 1. `coroutine::yield_now` asks `home::running` for this thread's worker (`Home`, by one thread-local pointer) and
 //!    the context, a stack with a place to continue at, that runs on it. Outside a coroutine there is none: a panic.
-//! 2. `park::yield_now` calls `Home::enqueue`, which puts A's context at the end of the `RunQueue`, a ring.
-//! 3. It calls `park::suspend`, and that `Context::suspend`: corosensei saves the registers on A's stack and goes on
-//!    with those of the worker. All of this is inlined, so the return addresses that the processor predicts are right.
-//! 4. Whoever resumed A goes on. If A is a child at its first suspension, that may be the one that joins it; else it
-//!    is the worker: `Context::resume` returns in `Worker::turn`, which returns to the loop of `Worker::round`. Who called
-//!    *that* is `Runtime::run` on the first worker, `Worker::work` on the others.
-//! 5. `Home::use_turn` counts down from 64; at 0 the round ends, and `Worker::poll` comes before the next.
-//! 6. `Home::take` pops B: `RunQueue::pop`, which asks `seam::schedule::pick` which one. With hundreds in the
-//!    queue it also has the processor fetch the stack of one that comes a few turns later.
+//! 2. `park::yield_now` calls `park::suspend`, and that `Context::suspend`: corosensei saves the registers on A's stack and
+//!    goes on with those of the worker. All of this is inlined, so the return addresses that the processor predicts
+//!    are right. A register carries why: `Suspension::Yielded`.
+//! 3. Whoever resumed A goes on. If A is a child at its first suspension, that may be the one that joins it, who puts it
+//!    into the queue; else it is the worker: `Context::resume` returns in `Worker::turn`, which returns to the loop of
+//!    `Worker::round`. Who called *that* is `Runtime::run` on the first worker, `Worker::work` on the others.
+//! 4. After 64 turns the round ends, and `Worker::poll` comes before the next.
+//! 5. `Home::rotate` puts A's context at the end of the `RunQueue`, a ring, and takes B from its head: `RunQueue::rotate`,
+//!    which asks `seam::schedule::pick` which one. It does not look at A or B.
+//! 6. With tens in the queue it also has the processor fetch the stack of one that comes a few turns later.
 //! 7. `Worker::turn` looks at what it has got (`Runnable::look`). B has started before, so it is a context:
 //!    `Home::set_current`, `Context::resume`, and B goes on. Had it not, `Worker::start` would give it a stack first.
 //! 8. Some turns later A is taken and resumed in the same way. `Context::suspend` returns in `park::yield_now`, which

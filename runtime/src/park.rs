@@ -24,7 +24,7 @@ use std::panic::resume_unwind;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 use std::time::Instant;
 
-use crate::context::Context;
+use crate::context::{Context, Suspension};
 use crate::home::{self, Home, Target};
 use crate::interrupts::{Cause, Interrupts, Raise};
 use crate::seam::clock;
@@ -87,28 +87,28 @@ fn park_coroutine(task: TaskPtr, reason: WaitReason) {
     debug_assert_eq!(task.token.get(), Token::Empty);
     task.token.set(Token::Parked);
     task.wait_reason.set(reason);
-    suspend(context);
+    suspend(context, Suspension::Waits);
 }
 
 /// Lets all others run that can, then returns.
 #[inline(always)]
-pub(crate) fn yield_now(home: &Home, context: Context) {
+pub(crate) fn yield_now(context: Context) {
     if context.attention() {
         calm_down(context);
     }
-    home.enqueue(context);
-    suspend(context);
+    suspend(context, Suspension::Yielded);
     // Once more: a yield has nothing to lose.
     if context.attention() {
         look_up(context);
     }
 }
 
-/// Switches to the worker. Who runs is in its list of who is to run, or has left a token that says how to get there.
+/// Switches to whoever resumed this coroutine: the worker, or a parent that joins it. One that waits has left a token
+/// that says how to wake it.
 #[inline(always)]
-fn suspend(context: Context) {
+fn suspend(context: Context, suspension: Suspension) {
     // SAFETY: `context` is the one that runs, and this is its stack or a generator's above it.
-    unsafe { context.suspend() }
+    unsafe { context.suspend(suspension) }
 }
 
 /// Finds out whether a panic that was noted here is over: the user's code may have caught it.
@@ -168,10 +168,7 @@ const SWALLOWED_MAX: u32 = 1000;
 
 /// Lets the others run, and the worker, which may find that it has waited long enough for this one.
 fn give_way(task: TaskPtr) {
-    if let Some(home) = home::here() {
-        home.enqueue(task.context());
-        suspend(task.context());
-    }
+    suspend(task.context(), Suspension::Yielded);
 }
 
 /// Makes the calling coroutine look at its interrupts when it next suspends.

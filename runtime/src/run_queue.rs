@@ -88,6 +88,21 @@ impl<T: Copy + PartialEq> RunQueue<T> {
         *self.slot(position) = Some(entry);
     }
 
+    /// Appends `entry` and takes the one that goes next, which is `entry` itself if there is no other. Never grows: the
+    /// one that leaves makes room.
+    #[inline(always)]
+    pub(crate) fn rotate(&mut self, entry: T) -> T {
+        match self.pop() {
+            Some(next) => {
+                let position = self.tail;
+                *self.slot(position) = Some(entry);
+                self.tail = position.wrapping_add(1);
+                next
+            }
+            None => entry,
+        }
+    }
+
     /// Takes the entry that goes next.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {

@@ -205,7 +205,7 @@ pub fn stack_usage() -> StackUsage {
 #[track_caller]
 pub fn yield_now() {
     match home::running() {
-        Some((home, context)) => park::yield_now(home, context),
+        Some((_, context)) => park::yield_now(context),
         None => yield_elsewhere(),
     }
 }

@@ -32,8 +32,8 @@ use crate::timer::Timers;
 
 use shared::Counts;
 pub(crate) use shared::{Config, Phase, Seat, Shared};
-pub(crate) use turns::Runnable;
-use turns::{HANDOVERS_MAX, TURNS_PER_POLL};
+use turns::HANDOVERS_MAX;
+pub(crate) use turns::{Runnable, TURNS_PER_POLL};
 
 /// What a timer does.
 #[derive(Clone, Copy)]
@@ -48,7 +48,9 @@ pub(crate) enum Target {
 pub(crate) struct Home {
     // Every turn.
     current: Cell<Option<Context>>,
-    turns_left: Cell<u32>,
+    /// Coroutines that may still start in this round without a turn of the worker's.
+    starts_left: Cell<u32>,
+    round_ended: Cell<bool>,
     queue: UnsafeCell<RunQueue<Runnable>>,
 
     // Every join of a child that has not started.
@@ -174,7 +176,8 @@ impl Home {
         let config = &shared.config;
         Home {
             current: Cell::new(None),
-            turns_left: Cell::new(TURNS_PER_POLL),
+            starts_left: Cell::new(TURNS_PER_POLL),
+            round_ended: Cell::new(false),
             queue: UnsafeCell::new(RunQueue::new()),
             handovers_left: Cell::new(HANDOVERS_MAX),
             several: config.workers > 1,

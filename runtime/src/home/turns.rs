@@ -8,14 +8,14 @@
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
-use super::{Fresh, Home, shared::count};
-use crate::context::Context;
+use super::{Fresh, Home, here, shared::count};
+use crate::context::{Context, Suspension};
 use crate::run_queue::RunQueue;
 use crate::seam::sync::atomic::Ordering;
 use crate::task::{Joiner, TaskPtr};
 
 /// Turns between two looks at messages, timers and descriptors, however busy the run queue is.
-pub(super) const TURNS_PER_POLL: u32 = 64;
+pub(crate) const TURNS_PER_POLL: u32 = 64;
 
 /// Hand-overs in a row before the longest waiting coroutine gets its turn: some 100 us at most. A join
 /// that runs its child, and the child's return to the joiner, are hand-overs; a tree of coroutines
@@ -61,8 +61,9 @@ impl Runnable {
 
 impl Home {
     /// Starts a new round of turns, until the next poll.
-    pub(crate) fn renew_turns(&self) {
-        self.turns_left.set(TURNS_PER_POLL);
+    pub(crate) fn begin_round(&self) {
+        self.starts_left.set(TURNS_PER_POLL);
+        self.round_ended.set(false);
         if self.several
             && let Some(task) = self.take_fresh()
         {
@@ -72,18 +73,25 @@ impl Home {
     }
 
     /// Ends the round: the worker polls before it resumes anyone.
-    pub(crate) fn end_turns(&self) {
-        self.turns_left.set(0);
+    pub(crate) fn end_round(&self) {
+        self.round_ended.set(true);
     }
 
-    /// Uses up one turn; false if none was left.
+    /// Whether the round was ended; asked once.
     #[inline(always)]
-    pub(crate) fn use_turn(&self) -> bool {
-        let left = self.turns_left.get();
+    pub(crate) fn take_round_ended(&self) -> bool {
+        self.round_ended.replace(false)
+    }
+
+    /// Uses up one start beside the worker's turns; false if none was left in this round, which then ends.
+    #[inline(always)]
+    fn use_start(&self) -> bool {
+        let left = self.starts_left.get();
         if left == 0 {
+            self.end_round();
             return false;
         }
-        self.turns_left.set(left - 1);
+        self.starts_left.set(left - 1);
         true
     }
 
@@ -108,6 +116,16 @@ impl Home {
             self.handovers_left.set(left - 1);
             self.queue(|queue| queue.push_front(runnable));
         }
+    }
+
+    /// Puts a coroutine that has yielded behind all others, and takes who runs next.
+    #[inline(always)]
+    pub(crate) fn rotate(&self, yielded: Context) -> Runnable {
+        self.queue(|queue| {
+            let next = queue.rotate(Runnable::started(yielded));
+            fetch_ahead(queue);
+            next
+        })
     }
 
     /// Takes who runs next.
@@ -164,7 +182,7 @@ impl Home {
     /// Takes who runs next, if that one can start on the default stack that has just become free.
     #[inline]
     pub(crate) fn take_startable(&self) -> Option<TaskPtr> {
-        let left = self.turns_left.get();
+        let left = self.starts_left.get();
         if left == 0 {
             return None;
         }
@@ -176,7 +194,7 @@ impl Home {
             queue.pop();
             Some(task)
         })?;
-        self.turns_left.set(left - 1);
+        self.starts_left.set(left - 1);
         Some(task)
     }
 
@@ -202,7 +220,7 @@ impl Home {
     #[inline(always)]
     pub(crate) fn run_child(&self, child: TaskPtr) -> bool {
         let left = self.handovers_left.get();
-        let may = child.stack_bytes == 0 && left > 0 && self.use_turn();
+        let may = child.stack_bytes == 0 && left > 0 && self.use_start();
         let idle = if may {
             self.idle.borrow_mut().pop()
         } else {
@@ -217,14 +235,19 @@ impl Home {
         self.begin(child, context);
         self.set_current(Some(context));
         // SAFETY: it was idle, so nobody is inside, and it is this thread's. Whoever resumes it later is the worker.
-        unsafe { context.resume() };
-        self.set_current(Some(caller));
+        let suspension = unsafe { context.resume() };
+        // Asked for again, as in the worker's loop: a pointer kept on the stack is known too late.
+        let home = here().expect("a coroutine stays on its worker's thread");
+        home.set_current(Some(caller));
+        if suspension == Suspension::Yielded {
+            home.enqueue(context);
+        }
         true
     }
 }
 
-/// From this many runnable on, they do not all stay in the second-level cache from turn to turn.
-const FETCH_MIN: usize = 256;
+/// From this many runnable on, they do not all stay in the first-level cache and translation buffer from turn to turn.
+const FETCH_MIN: usize = 32;
 
 /// Brings the context of a coroutine a few turns ahead into the cache, and with it the translation of its
 /// page, where the frames are that it will go on in.
@@ -237,7 +260,7 @@ fn fetch_ahead(queue: &RunQueue<Runnable>) {
 
 #[inline]
 fn fetch_ahead_now(queue: &RunQueue<Runnable>) {
-    const AHEAD: usize = 8;
+    const AHEAD: usize = 6;
     if let Some(Ok(context)) = queue.ahead(AHEAD).map(Runnable::look) {
         context.prefetch();
     }
