@@ -23,9 +23,9 @@ use crate::home::{self, Home, Phase, Runnable, Shared, TURNS_PER_POLL};
 use crate::interrupts::Cancelled;
 use crate::park;
 use crate::reactor::Reactor;
-use crate::seam::clock;
 use crate::seam::sync::atomic::Ordering;
 use crate::seam::sync::{Arc, thread_local};
+use crate::seam::{barrier, clock};
 use crate::stack::overflow::AltStack;
 use crate::sys::process::{NoUnwind, report, set_timer_slack, watch_forks};
 use crate::task::{self, Payload, TaskPtr, TaskRef};
@@ -85,6 +85,8 @@ impl Worker {
     /// # Errors
     /// `EMFILE`, `ENOMEM`: no epoll instance.
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> io::Result<Self> {
+        // Asked for while the process has one thread, if it ever has: see there.
+        barrier::is_available();
         let reactor = Reactor::new()?;
         let bell = reactor.clone();
         shared.seats[index]

@@ -5,6 +5,8 @@
 
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
+#[cfg(not(any(loom, shuttle)))] // fences stand for it there
+pub(crate) mod membarrier;
 pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod signal;
