@@ -172,7 +172,7 @@ fn refusal(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what} ({limits}): {error}"))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use std::sync::mpsc;
 

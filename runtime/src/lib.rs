@@ -52,8 +52,8 @@
 //! In this order; each file begins with what it is, and draws it.
 //!
 //! `stack` → `context` → `run_queue` → `task` → `park` → `timer` → `reactor` → `worker` → `coroutine` →
-//! `time` → `net` → `scope` → `runtime`. Beside the way: `home` before `worker` (what a coroutine sees of its worker),
-//! `mailbox` and `injector` (how other threads reach it), `interrupts` (what is raised when), `local`,
+//! `time` → `lock` → `net` → `scope` → `runtime`. Beside the way: `home` before `worker` (what a
+//! coroutine sees of its worker), `mailbox` and `injector` (how other threads reach it), `interrupts` (what is raised when), `local`,
 //! `generator`, `blocking`. `seam` is the door to std's clock and locks, `sys` the one to the system.
 //!
 //! Only `context` switches stacks. `worker` resumes coroutines, `park` suspends them, and nobody else does, with two
@@ -204,6 +204,7 @@ mod id;
 mod injector;
 mod interrupts;
 pub mod local;
+mod lock;
 mod mailbox;
 pub mod net;
 mod park;

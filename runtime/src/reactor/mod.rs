@@ -33,7 +33,7 @@ mod seat;
 mod side;
 mod source;
 mod table;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 mod waiters;
 

@@ -10,3 +10,13 @@
 pub(crate) fn pick(_runnable: usize) -> usize {
     0
 }
+
+/// Has a model checker follow one order only from here on: it would try some without end.
+#[cfg(loom)]
+pub(crate) fn explore_no_further() {
+    loom::skip_branch();
+}
+
+/// shuttle tries no more orders than it is told to.
+#[cfg(shuttle)]
+pub(crate) fn explore_no_further() {}
