@@ -28,7 +28,7 @@ use crate::context::{Context, Suspension};
 use crate::home::{self, Home, Target};
 use crate::interrupts::{Cause, Interrupts, Raise};
 use crate::seam::clock;
-use crate::seam::sync::{Arc, Condvar, Mutex, lock, thread_local};
+use crate::seam::sync::{Arc, Condvar, Mutex, lock, program_thread_local};
 use crate::task::{Message, Payload, TaskPtr, TaskRef, Token};
 use crate::timer::TimerKey;
 
@@ -59,6 +59,7 @@ pub(crate) fn park(reason: WaitReason) {
 ///
 /// # Panics
 /// As [`park`].
+#[inline(always)]
 pub(crate) fn park_until(reason: WaitReason, deadline: Option<Instant>) -> Wake {
     match (home::current(), deadline) {
         (None, _) => park_thread(deadline),
@@ -296,8 +297,28 @@ struct ThreadParker {
     changed: Condvar,
 }
 
-thread_local! {
+program_thread_local! {
     static THREAD: RefCell<Option<std::rc::Rc<ThisThread>>> = const { RefCell::new(None) };
+}
+
+/// Where a plain thread parks, kept for the whole of a wait: at the end of the thread there is one for each occasion.
+pub(crate) struct ThreadSeat(std::rc::Rc<ThisThread>);
+
+/// The seat of the thread that calls.
+pub(crate) fn thread_seat() -> ThreadSeat {
+    ThreadSeat(this_thread(std::rc::Rc::clone))
+}
+
+impl ThreadSeat {
+    /// Wakes whoever parks here.
+    pub(crate) fn unparker(&self) -> Unparker {
+        Unparker(Waker::from(self.0.parker.clone()))
+    }
+
+    /// As [`park_until`], of the thread whose seat it is.
+    pub(crate) fn park(&self, deadline: Option<Instant>) -> Wake {
+        park_thread_at(&self.0, deadline)
+    }
 }
 
 /// Works on this thread's own; made at the first call. While the thread ends, on one for the occasion.
@@ -336,35 +357,37 @@ impl std::task::Wake for ThreadParker {
 
 /// Blocks the calling thread until unparked, until `deadline` or until a frame of `timeout` is due.
 fn park_thread(deadline: Option<Instant>) -> Wake {
-    this_thread(|thread| {
-        raise_on_thread(&thread.interrupts);
-        let until = earliest(deadline, thread.interrupts.next_deadline());
-        let mut notified = lock(&thread.parker.notified);
-        while !*notified {
-            let Some(until) = until else {
-                notified = thread
-                    .parker
-                    .changed
-                    .wait(notified)
-                    .unwrap_or_else(|e| e.into_inner());
-                continue;
-            };
-            let left = until.saturating_duration_since(clock::now());
-            if left.is_zero() {
-                break;
-            }
-            let waited = thread.parker.changed.wait_timeout(notified, left);
-            notified = waited.unwrap_or_else(|e| e.into_inner()).0;
+    this_thread(|thread| park_thread_at(thread, deadline))
+}
+
+fn park_thread_at(thread: &ThisThread, deadline: Option<Instant>) -> Wake {
+    raise_on_thread(&thread.interrupts);
+    let until = earliest(deadline, thread.interrupts.next_deadline());
+    let mut notified = lock(&thread.parker.notified);
+    while !*notified {
+        let Some(until) = until else {
+            notified = thread
+                .parker
+                .changed
+                .wait(notified)
+                .unwrap_or_else(|e| e.into_inner());
+            continue;
+        };
+        let left = until.saturating_duration_since(clock::now());
+        if left.is_zero() {
+            break;
         }
-        let was_notified = std::mem::replace(&mut *notified, false);
-        drop(notified);
-        let timed_out = !was_notified && deadline.is_some_and(|deadline| deadline <= clock::now());
-        if timed_out {
-            Wake::TimedOut
-        } else {
-            Wake::Unparked
-        }
-    })
+        let waited = thread.parker.changed.wait_timeout(notified, left);
+        notified = waited.unwrap_or_else(|e| e.into_inner()).0;
+    }
+    let was_notified = std::mem::replace(&mut *notified, false);
+    drop(notified);
+    let timed_out = !was_notified && deadline.is_some_and(|deadline| deadline <= clock::now());
+    if timed_out {
+        Wake::TimedOut
+    } else {
+        Wake::Unparked
+    }
 }
 
 /// The deadline that a wait of this plain thread must not outlast: that of an enclosing `timeout`.

@@ -39,6 +39,24 @@ pub(crate) use std::{
 /// real thread (which worker runs on it), or install a handler into the real process.
 pub(crate) use std::{sync::Once, thread_local};
 
+/// What belongs to the thread of the program, which under a model checker is the checker's: all of those share one
+/// real thread.
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use std::thread_local as program_thread_local;
+
+#[cfg(shuttle)]
+pub(crate) use shuttle::thread_local as program_thread_local;
+
+/// loom knows no const initializers.
+#[cfg(loom)]
+macro_rules! program_thread_local {
+    (static $name:ident: $type:ty = const { $init:expr };) => {
+        loom::thread_local! { static $name: $type = $init; }
+    };
+}
+#[cfg(loom)]
+pub(crate) use program_thread_local;
+
 /// std's own under a model checker too, for what the process has once: a `static` outlives the
 /// executions that a checker tries, and must be const, which a checker's doubles are not.
 pub(crate) mod real {
