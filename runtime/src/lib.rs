@@ -29,6 +29,7 @@
 //! | start some that borrow from the caller       | [`scope()`]                                             |
 //! | let others run; stop until somebody calls    | [`yield_now`]; [`coroutine::park`]                      |
 //! | sleep, or bound how long anything may take   | [`time::sleep`], [`time::timeout`]                      |
+//! | wait for each other                          | [`sync`]                                                |
 //! | talk over TCP                                | [`net`]                                                 |
 //! | have a value for each coroutine              | [`coroutine_local!`]                                    |
 //! | switch by hand, without a scheduler          | [`generator`]                                           |
@@ -52,7 +53,7 @@
 //! In this order; each file begins with what it is, and draws it.
 //!
 //! `stack` → `context` → `run_queue` → `task` → `park` → `timer` → `reactor` → `worker` → `coroutine` →
-//! `time` → `lock` → `net` → `scope` → `runtime`. Beside the way: `home` before `worker` (what a
+//! `time` → `lock` → `wait` → `sync` → `net` → `scope` → `runtime`. Beside the way: `home` before `worker` (what a
 //! coroutine sees of its worker), `mailbox` and `injector` (how other threads reach it), `interrupts` (what is raised when), `local`,
 //! `generator`, `blocking`. `seam` is the door to std's clock and locks, `sys` the one to the system.
 //!
@@ -214,10 +215,12 @@ mod runtime;
 mod scope;
 mod seam;
 mod stack;
+pub mod sync;
 mod sys;
 mod task;
 pub mod time;
 mod timer;
+mod wait;
 mod worker;
 
 pub use crate::coroutine::{spawn, spawn_local, yield_now};

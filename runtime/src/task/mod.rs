@@ -93,6 +93,10 @@ pub(crate) enum WaitReason {
     Connect,
     /// A closure on the pool of plain threads.
     Blocking,
+    /// An event to be set.
+    Event,
+    /// Permits of a semaphore.
+    Semaphore,
 }
 
 /// What lies behind the header.
