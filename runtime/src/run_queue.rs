@@ -92,6 +92,24 @@ impl<T: Copy + PartialEq> RunQueue<T> {
     /// one that leaves makes room.
     #[inline(always)]
     pub(crate) fn rotate(&mut self, entry: T) -> T {
+        let (head, tail) = (self.head, self.tail);
+        let mask = self.slots.len() - 1;
+        // As `pop` and `push`, with both ends in registers.
+        if head != tail
+            && schedule::pick(tail.wrapping_sub(head)) == 0
+            && let Some(next) = self.slots[head & mask]
+        {
+            self.slots[tail & mask] = Some(entry);
+            self.head = head.wrapping_add(1);
+            self.tail = tail.wrapping_add(1);
+            return next;
+        }
+        self.rotate_slowly(entry)
+    }
+
+    /// Over holes, or by a schedule that is not first come, first served.
+    #[cold]
+    fn rotate_slowly(&mut self, entry: T) -> T {
         match self.pop() {
             Some(next) => {
                 let position = self.tail;
