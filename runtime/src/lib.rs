@@ -30,7 +30,7 @@
 //! | let others run; stop until somebody calls    | [`yield_now`]; [`coroutine::park`]                      |
 //! | sleep, or bound how long anything may take   | [`time::sleep`], [`time::timeout`]                      |
 //! | wait for each other                          | [`sync`]                                                |
-//! | talk over TCP                                | [`net`]                                                 |
+//! | talk over TCP, UDP and Unix sockets          | [`net`]                                                 |
 //! | have a value for each coroutine              | [`coroutine_local!`]                                    |
 //! | switch by hand, without a scheduler          | [`generator`]                                           |
 //!

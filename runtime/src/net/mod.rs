@@ -1,4 +1,4 @@
-//! TCP as in [`std::net`], where a call that has to wait lets other coroutines run.
+//! Sockets as in [`std::net`] and [`std::os::unix::net`], where a call that has to wait lets other coroutines run.
 //!
 //! The types have std's names, methods and errors; [`Read`](std::io::Read) and
 //! [`Write`](std::io::Write) are implemented for each and for `&` of each, so code written for
@@ -37,19 +37,33 @@
 //! - [`ToSocketAddrs`] is this module's: std's has the same name, shape and implementors, but would
 //!   look names up on the worker's own thread.
 //! - [`TcpListener::accept`] waits where the process has no descriptor left, see there.
+//! - Options that std has no method for are set through the crate socket2: `SockRef::from(&stream)`.
 //! - A socket stays with the reactor of the worker on which it was first waited for. It may be used
 //!   from everywhere; it is fastest used there.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod addr;
+mod bind;
+mod common;
+mod patience;
+#[allow(unsafe_code)] // `FromRawFd` is an unsafe trait method
+mod raw;
 mod socket;
 mod tcp_listener;
 mod tcp_stream;
+mod udp_socket;
+mod unix_datagram;
+mod unix_listener;
+mod unix_stream;
 
 pub use addr::ToSocketAddrs;
 pub use std::net::{
     AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
 };
-pub use tcp_listener::{Incoming, TcpListener};
+pub use tcp_listener::{Incoming, IntoIncoming, TcpListener};
 pub use tcp_stream::TcpStream;
+pub use udp_socket::UdpSocket;
+pub use unix_datagram::UnixDatagram;
+pub use unix_listener::{UnixIncoming, UnixListener};
+pub use unix_stream::UnixStream;

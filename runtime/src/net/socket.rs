@@ -116,7 +116,7 @@ impl<T: AsFd> Socket<T> {
         &self.options
     }
 
-    fn waits(&self) -> bool {
+    pub(super) fn waits(&self) -> bool {
         self.plain.load(Ordering::Relaxed) || !self.options.non_blocking()
     }
 
@@ -181,7 +181,7 @@ impl<T: AsFd> Socket<T> {
     }
 
     /// When a wait that begins now has lasted as long as the socket's timeout allows.
-    fn deadline(&self, interest: Interest) -> Option<Instant> {
+    pub(super) fn deadline(&self, interest: Interest) -> Option<Instant> {
         if self.plain.load(Ordering::Relaxed) {
             return None;
         }
@@ -251,7 +251,7 @@ impl<T: AsFd> Socket<T> {
 
     /// Yields once in a while, see [`CALLS_IN_A_ROW`]. Before a call, never after: a cancellation
     /// raised here must not cost the bytes that the call brought.
-    fn give_way(&self) {
+    pub(super) fn give_way(&self) {
         let calls = self.calls.load(Ordering::Relaxed) + 1;
         self.calls.store(calls % CALLS_IN_A_ROW, Ordering::Relaxed);
         if calls == CALLS_IN_A_ROW && home::current().is_some() {

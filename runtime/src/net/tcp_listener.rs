@@ -2,23 +2,19 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::io;
 use std::net::{self, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::os::fd::AsFd;
+
+use socket2::SockRef;
 
 use super::addr::{ToSocketAddrs, first_that};
+use super::bind;
+use super::common::{handle, socket};
+use super::patience;
 use super::socket::Socket;
 use super::tcp_stream::TcpStream;
-use crate::park::{self, WaitReason};
-use crate::reactor::Interest;
-use crate::seam::clock;
-use crate::sys::socket::{self, Refused};
-
-/// The first and the longest pause of an `accept` that the process has no descriptor for.
-const PAUSE_MIN: Duration = Duration::from_millis(10);
-const PAUSE_MAX: Duration = Duration::from_millis(100);
+use crate::sys;
 
 /// A socket that takes connections in, as [`std::net::TcpListener`].
 ///
@@ -27,13 +23,64 @@ pub struct TcpListener {
     socket: Socket<net::TcpListener>,
 }
 
+handle!(TcpListener, net::TcpListener);
+socket!(TcpListener);
+
 impl TcpListener {
     /// Listens on `address` (port 0: one that is free, see [`local_addr`](TcpListener::local_addr)).
+    ///
+    /// Up to 4,096 connections may wait to be accepted (or `net.core.somaxconn`, if that is less); std has 128.
     ///
     /// # Errors
     /// That of the last address tried: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied`, ...
     pub fn bind<A: ToSocketAddrs>(address: A) -> io::Result<Self> {
-        first_that(address, net::TcpListener::bind).map(Self::from)
+        let io = first_that(address, net::TcpListener::bind)?;
+        bind::lengthen_queue(&io)?;
+        let socket = Socket::fresh(io)?;
+        Ok(Self { socket })
+    }
+
+    /// Listens on `address` beside others that are bound in this way too (`SO_REUSEPORT`). The kernel gives each new
+    /// connection to one of them.
+    ///
+    /// So with one listener for each worker, connections are accepted and served on all of them, and no queue and no
+    /// lock is shared. One that ends takes the connections in its queue with it.
+    ///
+    /// # Errors
+    /// As [`bind`](TcpListener::bind); `AddrInUse` also if somebody listens there otherwise, or another user.
+    ///
+    /// ```
+    /// use runtime::net::{TcpListener, TcpStream};
+    /// use std::io::{Read, Write};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// const WORKERS: usize = 2;
+    /// runtime::Builder::new().workers(WORKERS).build()?.run(|| {
+    ///     let first = TcpListener::bind_reuse_port("127.0.0.1:0")?;
+    ///     let address = first.local_addr()?;
+    ///     let mut listeners = vec![first];
+    ///     while listeners.len() < WORKERS {
+    ///         listeners.push(TcpListener::bind_reuse_port(address)?);
+    ///     }
+    ///     for listener in listeners {
+    ///         runtime::spawn(move || {
+    ///             // What is accepted here stays on this worker.
+    ///             for stream in listener.into_incoming() {
+    ///                 runtime::spawn_local(move || stream?.write_all(b"hello"));
+    ///             }
+    ///         });
+    ///     }
+    ///     let mut greeting = String::new();
+    ///     TcpStream::connect(address)?.read_to_string(&mut greeting)?;
+    ///     assert_eq!(greeting, "hello");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn bind_reuse_port<A: ToSocketAddrs>(address: A) -> io::Result<Self> {
+        let io = first_that(address, bind::listener)?;
+        let socket = Socket::new(io);
+        Ok(Self { socket })
     }
 
     /// Waits for a connection; returns it with the address of its peer.
@@ -47,31 +94,8 @@ impl TcpListener {
     /// # Errors
     /// `InvalidInput` when the socket does not listen (any more).
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let mut pause = PAUSE_MIN;
-        loop {
-            let error = match self.take() {
-                Ok((io, peer)) => return Ok((TcpStream::of(io), peer)),
-                Err(error) => error,
-            };
-            match socket::refused(&error) {
-                Refused::Connection => {}
-                Refused::Resources if !self.socket.options().non_blocking() => {
-                    rest(pause);
-                    pause = PAUSE_MAX.min(pause * 2);
-                }
-                _ => return Err(error),
-            }
-        }
-    }
-
-    fn take(&self) -> io::Result<(net::TcpStream, SocketAddr)> {
-        // One connection taken says nothing of the queue behind it: never short.
-        self.socket.perform(
-            Interest::Read,
-            WaitReason::Accept,
-            |io| socket::accept(io.as_fd()),
-            |_| false,
-        )
+        let (io, peer) = patience::accept(&self.socket, |io| sys::socket::accept(io.as_fd()))?;
+        Ok((TcpStream::of(io), peer))
     }
 
     /// The connections as they come, for ever: [`accept`](TcpListener::accept) in a loop.
@@ -91,17 +115,14 @@ impl TcpListener {
         Incoming { listener: self }
     }
 
+    /// The same, by value: the listener closes with the iterator.
+    pub fn into_incoming(self) -> IntoIncoming {
+        IntoIncoming { listener: self }
+    }
+
     /// The address on which it listens.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io().local_addr()
-    }
-
-    /// A second handle of the same listener, with a descriptor of its own.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        let io = self.io().try_clone()?;
-        Ok(Self {
-            socket: self.socket.another(io),
-        })
     }
 
     /// Sets how many hops the packets of its connections may take (`IP_TTL`).
@@ -114,28 +135,14 @@ impl TcpListener {
         self.io().ttl()
     }
 
-    /// The socket's pending error (`SO_ERROR`), which reading clears.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.io().take_error()
-    }
-
-    /// With true, an accept that would wait fails with `WouldBlock` instead; for every clone.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.options().set_non_blocking(nonblocking);
-        Ok(())
+    /// Whether a listener on an IPv6 address leaves IPv4 connections to others (`IPV6_V6ONLY`). That is decided when
+    /// it is bound, so std's `set_only_v6` can do nothing any more and is not here.
+    pub fn only_v6(&self) -> io::Result<bool> {
+        SockRef::from(self.io()).only_v6()
     }
 
     fn io(&self) -> &net::TcpListener {
         self.socket.io()
-    }
-}
-
-/// Parks for `pause`, whoever unparks us meanwhile.
-#[cold]
-fn rest(pause: Duration) {
-    let end = clock::now() + pause;
-    while clock::now() < end {
-        park::park_until(WaitReason::Accept, Some(end));
     }
 }
 
@@ -155,62 +162,18 @@ impl Iterator for Incoming<'_> {
 
 impl std::iter::FusedIterator for Incoming<'_> {}
 
-impl From<net::TcpListener> for TcpListener {
-    /// Makes the socket non-blocking, for all its clones.
-    fn from(io: net::TcpListener) -> Self {
-        io.set_nonblocking(true)
-            .expect("an open descriptor can be made non-blocking");
-        Self {
-            socket: Socket::new(io),
-        }
+/// An endless iterator of connections, made by [`TcpListener::into_incoming`].
+#[derive(Debug)]
+pub struct IntoIncoming {
+    listener: TcpListener,
+}
+
+impl Iterator for IntoIncoming {
+    type Item = io::Result<TcpStream>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.listener.incoming().next()
     }
 }
 
-impl From<TcpListener> for net::TcpListener {
-    /// Makes the socket blocking again, for all its clones (unless
-    /// [`set_nonblocking`](TcpListener::set_nonblocking) asked for the contrary).
-    fn from(listener: TcpListener) -> Self {
-        let (io, options) = listener.socket.into_parts();
-        io.set_nonblocking(options.non_blocking())
-            .expect("an open descriptor can be made blocking");
-        io
-    }
-}
-
-impl From<OwnedFd> for TcpListener {
-    /// As from a [`std::net::TcpListener`].
-    fn from(fd: OwnedFd) -> Self {
-        net::TcpListener::from(fd).into()
-    }
-}
-
-impl From<TcpListener> for OwnedFd {
-    /// As into a [`std::net::TcpListener`].
-    fn from(listener: TcpListener) -> Self {
-        net::TcpListener::from(listener).into()
-    }
-}
-
-impl IntoRawFd for TcpListener {
-    fn into_raw_fd(self) -> RawFd {
-        OwnedFd::from(self).into_raw_fd()
-    }
-}
-
-impl AsFd for TcpListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io().as_fd()
-    }
-}
-
-impl AsRawFd for TcpListener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.io().as_raw_fd()
-    }
-}
-
-impl fmt::Debug for TcpListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.io().fmt(f)
-    }
-}
+impl std::iter::FusedIterator for IntoIncoming {}

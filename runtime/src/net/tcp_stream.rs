@@ -2,18 +2,21 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{self, Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use super::addr::{ToSocketAddrs, first_that};
+use super::common::{by_value, handle, socket, timeouts, zero_timeout};
 use super::socket::Socket;
 use crate::park::WaitReason;
 use crate::reactor::Interest;
 use crate::seam::clock;
-use crate::sys::socket::{self, Progress};
+use crate::sys;
+use crate::sys::socket::Progress;
 
 /// A TCP connection: bytes both ways, as [`std::net::TcpStream`].
 ///
@@ -30,6 +33,12 @@ use crate::sys::socket::{self, Progress};
 pub struct TcpStream {
     socket: Socket<net::TcpStream>,
 }
+
+handle!(TcpStream, net::TcpStream);
+socket!(TcpStream);
+timeouts!(TcpStream);
+by_value!(Read for TcpStream);
+by_value!(Write for TcpStream);
 
 impl TcpStream {
     /// Opens a connection to `address`; where it stands for several, they are tried in turn.
@@ -50,16 +59,13 @@ impl TcpStream {
     /// [`connect`](TcpStream::connect).
     pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<Self> {
         if timeout.is_zero() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "cannot set a 0 duration timeout",
-            ));
+            return Err(zero_timeout());
         }
         Self::connect_until(address, clock::after(timeout))
     }
 
     fn connect_until(address: &SocketAddr, deadline: Option<Instant>) -> io::Result<Self> {
-        let (io, progress) = socket::connect(address)?;
+        let (io, progress) = sys::socket::connect(address)?;
         let stream = Self::of(io);
         if progress == Progress::UnderWay {
             if !stream.socket.wait_connected(deadline)? {
@@ -106,48 +112,6 @@ impl TcpStream {
         self.io().shutdown(how)
     }
 
-    /// A second handle of the same connection, with a descriptor of its own.
-    ///
-    /// Both share the timeouts. The connection closes when the last handle is dropped.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        let io = self.io().try_clone()?;
-        Ok(Self {
-            socket: self.socket.another(io),
-        })
-    }
-
-    /// Bounds the wait of each read; `None`: no bound. A read that had to wait so long in vain
-    /// fails with `WouldBlock`, as std's does on Unix.
-    ///
-    /// To bound a whole conversation rather than each call, use [`time::timeout`](crate::time::timeout).
-    ///
-    /// # Errors
-    /// `InvalidInput` for a duration of zero.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        // The kernel checks it and keeps it for a later life as a std socket; it plays no part in
-        // non-blocking calls, so the waiting is ours.
-        self.io().set_read_timeout(timeout)?;
-        self.socket.options().set_timeout(Interest::Read, timeout);
-        Ok(())
-    }
-
-    /// Bounds the wait of each write; otherwise as [`set_read_timeout`](TcpStream::set_read_timeout).
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.io().set_write_timeout(timeout)?;
-        self.socket.options().set_timeout(Interest::Write, timeout);
-        Ok(())
-    }
-
-    /// What [`set_read_timeout`](TcpStream::set_read_timeout) has set.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.options().timeout(Interest::Read))
-    }
-
-    /// What [`set_write_timeout`](TcpStream::set_write_timeout) has set.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.options().timeout(Interest::Write))
-    }
-
     /// Reads without consuming: the next read brings the same bytes again.
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.receive(|io| io.peek(buffer), |_| false)
@@ -163,6 +127,20 @@ impl TcpStream {
         self.io().nodelay()
     }
 
+    /// What becomes of bytes that were written but not yet received by the peer when the last handle is dropped
+    /// (`SO_LINGER`): `None`, as at first, sends them in the background.
+    ///
+    /// Zero drops them and resets the connection. Any longer time has the close **block the thread**, and all
+    /// coroutines of its worker, until the peer has received them or the time is over.
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        SockRef::from(self.io()).set_linger(linger)
+    }
+
+    /// What [`set_linger`](TcpStream::set_linger) has set.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        SockRef::from(self.io()).linger()
+    }
+
     /// Sets how many hops a packet may take (`IP_TTL`).
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.io().set_ttl(ttl)
@@ -171,17 +149,6 @@ impl TcpStream {
     /// How many hops a packet may take.
     pub fn ttl(&self) -> io::Result<u32> {
         self.io().ttl()
-    }
-
-    /// The socket's pending error (`SO_ERROR`), which reading clears.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.io().take_error()
-    }
-
-    /// With true, a call that would wait fails with `WouldBlock` instead; for every clone.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.options().set_non_blocking(nonblocking);
-        Ok(())
     }
 
     fn receive<R>(
@@ -254,97 +221,12 @@ impl Write for &TcpStream {
         if offered == 0 {
             return Ok(0);
         }
-        self.send(offered, |io| socket::send_vectored(io.as_fd(), buffers))
+        self.send(offered, |io| {
+            sys::socket::send_vectored(io.as_fd(), buffers)
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl Read for TcpStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buffer)
-    }
-
-    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&*self).read_vectored(buffers)
-    }
-}
-
-impl Write for TcpStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self).write(bytes)
-    }
-
-    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(buffers)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl From<net::TcpStream> for TcpStream {
-    /// Makes the socket non-blocking, for all its clones, and takes its timeouts over.
-    fn from(io: net::TcpStream) -> Self {
-        io.set_nonblocking(true)
-            .expect("an open descriptor can be made non-blocking");
-        let stream = Self::of(io);
-        let options = stream.socket.options();
-        // What is no socket has no timeouts, and its calls will say so themselves.
-        options.set_timeout(Interest::Read, stream.io().read_timeout().unwrap_or(None));
-        options.set_timeout(Interest::Write, stream.io().write_timeout().unwrap_or(None));
-        stream
-    }
-}
-
-impl From<TcpStream> for net::TcpStream {
-    /// Makes the socket blocking again, for all its clones (unless
-    /// [`set_nonblocking`](TcpStream::set_nonblocking) asked for the contrary).
-    fn from(stream: TcpStream) -> Self {
-        let (io, options) = stream.socket.into_parts();
-        io.set_nonblocking(options.non_blocking())
-            .expect("an open descriptor can be made blocking");
-        io
-    }
-}
-
-impl From<OwnedFd> for TcpStream {
-    /// As from a [`std::net::TcpStream`].
-    fn from(fd: OwnedFd) -> Self {
-        net::TcpStream::from(fd).into()
-    }
-}
-
-impl From<TcpStream> for OwnedFd {
-    /// As into a [`std::net::TcpStream`].
-    fn from(stream: TcpStream) -> Self {
-        net::TcpStream::from(stream).into()
-    }
-}
-
-impl IntoRawFd for TcpStream {
-    fn into_raw_fd(self) -> RawFd {
-        OwnedFd::from(self).into_raw_fd()
-    }
-}
-
-impl AsFd for TcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io().as_fd()
-    }
-}
-
-impl AsRawFd for TcpStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.io().as_raw_fd()
-    }
-}
-
-impl fmt::Debug for TcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.io().fmt(f)
     }
 }

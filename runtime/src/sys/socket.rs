@@ -5,13 +5,16 @@
 //! |-------------------|----------------------------------------------------------------------|
 //! | [`connect`]       | std's waits; this one starts and says whether it is still under way  |
 //! | [`accept`]        | std's takes a second call to make the new socket non-blocking        |
+//! | [`accept_unix`]   | std's does not tell of a shutdown who does not wait                  |
 //! | [`send_vectored`] | std's is writev(2), which raises SIGPIPE where that is not ignored   |
+//! | [`receive`]       | recvmsg(2): also says that a Unix stream may have more behind it     |
 //! | [`wait`]          | ppoll(2): how a plain thread, which has no reactor, waits for one fd |
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpStream};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::{self as unix, UnixListener, UnixStream};
 use std::time::Duration;
 
 use super::epoll::timespec;
@@ -76,6 +79,25 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(TcpStream, SocketA
     Ok((stream, from_name(&name)?))
 }
 
+/// The same for a Unix listener. Its stream comes as std makes it, blocking.
+///
+/// # Errors
+/// `EAGAIN`: the queue is empty. `EINVAL`: the listener was shut down, of which accept(2) itself tells only those who
+/// block in it; to others it says `EAGAIN` for ever.
+pub(crate) fn accept_unix(listener: &UnixListener) -> io::Result<(UnixStream, unix::SocketAddr)> {
+    match listener.accept() {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            let ended = polled(listener.as_fd(), libc::POLLRDHUP, Some(Duration::ZERO))?;
+            Err(if ended & libc::POLLRDHUP != 0 {
+                io::Error::from_raw_os_error(libc::EINVAL)
+            } else {
+                error
+            })
+        }
+        taken => taken,
+    }
+}
+
 /// What an [`accept`] that failed failed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -123,18 +145,44 @@ pub(crate) fn send_vectored(fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>]) -> io::
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
+/// Reads into several buffers as one; returns how many bytes came, and whether the read was **cut off** by something
+/// sent along with them (descriptors, credentials), so that more may lie behind though there was room for it.
+///
+/// What was sent along is dropped; the kernel closes such descriptors. Buffers beyond 1,024 are left empty.
+pub(crate) fn receive(
+    fd: BorrowedFd<'_>,
+    buffers: &mut [IoSliceMut<'_>],
+) -> io::Result<(usize, bool)> {
+    // SAFETY: all zeroes is a value of this plain C struct: no name, no buffers, no control data.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    // std guarantees that an `IoSliceMut` is laid out as an `iovec`.
+    message.msg_iov = buffers.as_mut_ptr().cast();
+    message.msg_iovlen = buffers.len().min(libc::UIO_MAXIOV as usize) as _;
+    // SAFETY: `message` outlives the call; its `msg_iovlen` is not above the number of slices behind
+    // `msg_iov`, each of which has its bytes to itself for the time of this function.
+    let got = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
+    let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+    Ok((got, message.msg_flags & libc::MSG_CTRUNC != 0))
+}
+
 /// Blocks this **thread** until `fd` is readable (or writable) or `timeout` passes; `None`: for ever.
 ///
 /// Returns whether it is ready (hung up and failed count as ready). False also after a signal, so
 /// the caller compares its deadline with the clock and calls again.
 pub(crate) fn wait(fd: BorrowedFd<'_>, write: bool, timeout: Option<Duration>) -> io::Result<bool> {
+    let events = if write {
+        libc::POLLOUT
+    } else {
+        libc::POLLIN | libc::POLLRDHUP
+    };
+    Ok(polled(fd, events, timeout)? != 0)
+}
+
+/// ppoll(2) of one descriptor: which of `events` have come, or what comes unasked for. None after a signal.
+fn polled(fd: BorrowedFd<'_>, events: i16, timeout: Option<Duration>) -> io::Result<i16> {
     let mut entry = libc::pollfd {
         fd: fd.as_raw_fd(),
-        events: if write {
-            libc::POLLOUT
-        } else {
-            libc::POLLIN | libc::POLLRDHUP
-        },
+        events,
         revents: 0,
     };
     let timeout = timeout.map(timespec);
@@ -144,10 +192,9 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, write: bool, timeout: Option<Duration>) -
     // SAFETY: one live entry that is ours alone; `limit` is null or points into `timeout`, which
     // outlives the call; a null mask leaves the thread's signals as they are.
     match unsafe { libc::ppoll(&raw mut entry, 1, limit, std::ptr::null()) } {
-        0 => Ok(false),
-        1.. => Ok(true),
+        0.. => Ok(entry.revents),
         _ => match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             error => Err(error),
         },
     }
