@@ -31,6 +31,7 @@
 //! | sleep, or bound how long anything may take   | [`time::sleep`], [`time::timeout`]                      |
 //! | wait for each other                          | [`sync`]                                                |
 //! | talk over TCP, UDP and Unix sockets          | [`net`]                                                 |
+//! | use pipes, stdin, any descriptor             | [`io`]                                                  |
 //! | have a value for each coroutine              | [`coroutine_local!`]                                    |
 //! | switch by hand, without a scheduler          | [`generator`]                                           |
 //!
@@ -204,6 +205,7 @@ mod home;
 mod id;
 mod injector;
 mod interrupts;
+pub mod io;
 pub mod local;
 mod lock;
 mod mailbox;

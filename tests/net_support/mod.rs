@@ -77,12 +77,14 @@ pub fn is_registered(fd: impl AsFd) -> bool {
     })
 }
 
-fn epoll_descriptors() -> impl Iterator<Item = String> {
+/// The numbers of this process's epoll descriptors.
+pub fn epoll_descriptors() -> impl Iterator<Item = i32> {
     fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| {
         let path = entry.ok()?.path();
         let target = fs::read_link(&path).ok()?;
         let is_epoll = target.as_os_str() == "anon_inode:[eventpoll]";
-        is_epoll.then(|| path.file_name().unwrap().to_string_lossy().into_owned())
+        let number = path.file_name().unwrap().to_string_lossy().parse();
+        is_epoll.then(|| number.unwrap())
     })
 }
 

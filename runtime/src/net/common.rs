@@ -24,7 +24,7 @@ use crate::sys::descriptor;
 
 impl<T: AsFd + From<OwnedFd>> Socket<T> {
     /// Takes a new descriptor of ours, which nobody has set anything of.
-    pub(super) fn fresh(io: T) -> io::Result<Self> {
+    pub(crate) fn fresh(io: T) -> io::Result<Self> {
         descriptor::set_nonblocking(io.as_fd(), true)?;
         Ok(Self::new(io))
     }

@@ -45,11 +45,11 @@
 
 mod addr;
 mod bind;
-mod common;
+pub(crate) mod common;
 mod patience;
 #[allow(unsafe_code)] // `FromRawFd` is an unsafe trait method
 mod raw;
-mod socket;
+pub(crate) mod socket;
 mod tcp_listener;
 mod tcp_stream;
 mod udp_socket;

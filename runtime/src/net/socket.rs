@@ -32,7 +32,7 @@ use crate::{sys, worker};
 const CALLS_IN_A_ROW: u32 = 64;
 
 /// A non-blocking descriptor that can be waited for.
-pub(super) struct Socket<T> {
+pub(crate) struct Socket<T> {
     /// Before `io`, because fields drop in this order: deregistered first, closed after (a
     /// duplicate's registration would live on otherwise, see [`Source`]).
     source: Source,
@@ -47,7 +47,7 @@ pub(super) struct Socket<T> {
 
 /// What belongs to the socket itself and not to one descriptor of it, so clones share it.
 #[derive(Default)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// Nanoseconds; 0: none.
     read_timeout_ns: AtomicU64,
     write_timeout_ns: AtomicU64,
@@ -86,7 +86,7 @@ impl Options {
 
 impl<T: AsFd> Socket<T> {
     /// Takes `io`, which must be non-blocking already.
-    pub(super) fn new(io: T) -> Self {
+    pub(crate) fn new(io: T) -> Self {
         Self::with_options(io, Arc::default(), true)
     }
 
@@ -105,12 +105,12 @@ impl<T: AsFd> Socket<T> {
         }
     }
 
-    pub(super) fn io(&self) -> &T {
+    pub(crate) fn io(&self) -> &T {
         &self.io
     }
 
     /// The options, to read or to change.
-    pub(super) fn options(&self) -> &Arc<Options> {
+    pub(crate) fn options(&self) -> &Arc<Options> {
         // Relaxed: who sets an option while another's call is under way cannot tell which came first.
         self.plain.store(false, Ordering::Relaxed);
         &self.options
@@ -121,7 +121,7 @@ impl<T: AsFd> Socket<T> {
     }
 
     /// Ends the registration and gives the descriptor back, still non-blocking, with its options.
-    pub(super) fn into_parts(self) -> (T, Arc<Options>) {
+    pub(crate) fn into_parts(self) -> (T, Arc<Options>) {
         drop(self.source);
         (self.io, self.options)
     }
@@ -133,7 +133,7 @@ impl<T: AsFd> Socket<T> {
     /// # Errors
     /// Those of `attempt`; `WouldBlock` when the socket's timeout passed, as std has it on Unix, or
     /// when the user asked for no waits; those of the registration.
-    pub(super) fn perform<R>(
+    pub(crate) fn perform<R>(
         &self,
         interest: Interest,
         reason: WaitReason,
@@ -251,7 +251,7 @@ impl<T: AsFd> Socket<T> {
 
     /// Yields once in a while, see [`CALLS_IN_A_ROW`]. Before a call, never after: a cancellation
     /// raised here must not cost the bytes that the call brought.
-    pub(super) fn give_way(&self) {
+    pub(crate) fn give_way(&self) {
         let calls = self.calls.load(Ordering::Relaxed) + 1;
         self.calls.store(calls % CALLS_IN_A_ROW, Ordering::Relaxed);
         if calls == CALLS_IN_A_ROW && home::current().is_some() {

@@ -48,8 +48,9 @@ use crate::seam::sync::{Arc, Mutex, lock};
 use crate::sys::epoll::{Batch, Epoll};
 use crate::sys::eventfd::EventFd;
 
+pub use source::Interest;
 use source::Record;
-pub(crate) use source::{Enlisted, Interest, Refusal, Source};
+pub(crate) use source::{Enlisted, Refusal, Source};
 use table::{Key, Table};
 
 /// Events taken from the kernel at a time; more wait for the next poll. With 1,000 busy connections, 64

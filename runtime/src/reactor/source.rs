@@ -20,7 +20,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use super::Reactor;
 use super::seat::Seats;
@@ -35,7 +35,7 @@ use crate::sys::epoll::Events;
 
 /// What a coroutine waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Interest {
+pub enum Interest {
     /// Bytes, a connection to accept, the peer's end, an error.
     Read,
     /// Room to write, the outcome of a connect, an error.
@@ -99,6 +99,8 @@ pub(super) struct Home {
     key: Key,
     /// The number under which the kernel knows it there.
     pub(super) fd: RawFd,
+    /// That number's owner, if it is not the source's own descriptor. Open until the registration has ended.
+    _duplicate: Option<OwnedFd>,
 }
 
 impl Source {
@@ -197,23 +199,35 @@ impl Source {
 
     /// Registers `fd`, the source's descriptor, with `reactor`. No-op if it has a home already.
     ///
+    /// Where another source has registered the same descriptor there, a duplicate is registered for this one.
+    ///
     /// # Errors
-    /// Those of [`Epoll::add`](crate::sys::epoll::Epoll::add).
+    /// Those of [`Epoll::add`](crate::sys::epoll::Epoll::add); `EMFILE` for the duplicate.
     pub(crate) fn register(&self, fd: BorrowedFd<'_>, reactor: &Arc<Reactor>) -> io::Result<()> {
-        let key = reactor.register(fd, Arc::clone(&self.record))?;
+        let add = |fd| reactor.register(fd, Arc::clone(&self.record));
+        let (key, duplicate) = match add(fd) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let duplicate = fd.try_clone_to_owned()?;
+                (add(duplicate.as_fd())?, Some(duplicate))
+            }
+            added => (added?, None),
+        };
+        let fd = duplicate.as_ref().map_or(fd, |duplicate| duplicate.as_fd());
+        let fd = fd.as_raw_fd();
         let mut lists = lock(&self.record.lists);
         if lists.home.is_none() {
             lists.home = Some(Home {
                 reactor: Arc::clone(reactor),
                 key,
-                fd: fd.as_raw_fd(),
+                fd,
+                _duplicate: duplicate,
             });
             self.record.seats.give_to(home::here());
             return Ok(());
         }
         drop(lists);
         // A coroutine of another worker was faster; its reactor is the home.
-        reactor.deregister(fd.as_raw_fd(), key);
+        reactor.deregister(fd, key);
         Ok(())
     }
 

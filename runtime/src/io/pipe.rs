@@ -1,0 +1,132 @@
+//! Pipes, as [`std::io::pipe`].
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::process::Stdio;
+
+use crate::net::common::{by_value, handle};
+use crate::net::socket::Socket;
+use crate::park::WaitReason;
+use crate::reactor::Interest;
+
+/// Makes a pipe: what is written to its second end is read from its first, as [`std::io::pipe`].
+///
+/// It holds 64 KiB (pipe(7)); a writer waits when it is full, a reader when it is empty. Reading returns 0 when every
+/// writer is gone.
+///
+/// # Errors
+/// `EMFILE`, `ENFILE`: no descriptors are left.
+///
+/// ```
+/// use std::io::{Read, Write};
+///
+/// runtime::run(|| -> std::io::Result<()> {
+///     let (mut from, mut to) = runtime::io::pipe()?;
+///     runtime::spawn(move || to.write_all(b"hello"));
+///     let mut all = String::new();
+///     from.read_to_string(&mut all)?; // waits, and the writer runs
+///     assert_eq!(all, "hello");
+///     Ok(())
+/// })
+/// # .unwrap();
+/// ```
+pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let (from, to) = io::pipe()?;
+    let (from, to) = (Socket::fresh(from)?, Socket::fresh(to)?);
+    Ok((PipeReader { socket: from }, PipeWriter { socket: to }))
+}
+
+/// The end of a [`pipe`] that is read from, as [`std::io::PipeReader`].
+///
+/// # Cost
+/// One read(2), and one more when it has to wait: an empty pipe is known by `EAGAIN` only, since a writer may have
+/// chosen to send packets (`O_DIRECT`), of which each read takes one.
+pub struct PipeReader {
+    socket: Socket<io::PipeReader>,
+}
+
+/// The end of a [`pipe`] that is written to, as [`std::io::PipeWriter`].
+///
+/// Writing to a pipe that nobody reads any more is the error `BrokenPipe`, and a `SIGPIPE` where that is not ignored:
+/// Rust programs ignore it.
+pub struct PipeWriter {
+    socket: Socket<io::PipeWriter>,
+}
+
+handle!(PipeReader, io::PipeReader);
+handle!(PipeWriter, io::PipeWriter);
+by_value!(Read for PipeReader);
+by_value!(Write for PipeWriter);
+
+impl PipeReader {
+    fn receive(
+        &self,
+        room: usize,
+        attempt: impl FnMut(&io::PipeReader) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if room == 0 {
+            return Ok(0);
+        }
+        let reason = WaitReason::Readable;
+        self.socket
+            .perform(Interest::Read, reason, attempt, |_| false)
+    }
+}
+
+impl Read for &PipeReader {
+    /// As [`std::io::PipeReader`]; a buffer without room returns at once.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receive(buffer.len(), |mut io| io.read(buffer))
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let room = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.receive(room, |mut io| io.read_vectored(buffers))
+    }
+}
+
+impl PipeWriter {
+    fn send(
+        &self,
+        offered: usize,
+        attempt: impl FnMut(&io::PipeWriter) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if offered == 0 {
+            return Ok(0);
+        }
+        let reason = WaitReason::Writable;
+        self.socket
+            .perform(Interest::Write, reason, attempt, |&sent| sent < offered)
+    }
+}
+
+impl Write for &PipeWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes.len(), |mut io| io.write(bytes))
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        // As many as the kernel takes at a time; std offers it no more.
+        let offered = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.send(offered, |mut io| io.write_vectored(buffers))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl From<PipeReader> for Stdio {
+    /// A child reads from it, and finds it blocking.
+    fn from(ours: PipeReader) -> Self {
+        io::PipeReader::from(ours).into()
+    }
+}
+
+impl From<PipeWriter> for Stdio {
+    /// A child writes to it, and finds it blocking.
+    fn from(ours: PipeWriter) -> Self {
+        io::PipeWriter::from(ours).into()
+    }
+}
