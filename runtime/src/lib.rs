@@ -160,6 +160,8 @@
 //! **Cancellation unwinds**, from a yield or a wait, like a panic without a message:
 //!
 //! - a `std::io::BufWriter` cancelled inside a write drops what it holds;
+//! - what it unwinds through is left as by a panic: a library that has prepared its buffer for a read may find it
+//!   spoilt afterwards. To go on with such an object, bound each wait by `set_read_timeout`, which is an error;
 //! - frames of C cannot be unwound: a raise that would cross an `extern "C"` function, in a callback say, aborts the
 //!   process. [`coroutine::shield`] holds it off;
 //! - a panic in a destructor while it runs aborts, as it does everywhere in Rust;
