@@ -128,18 +128,20 @@ fn re5_a_descriptor_that_is_registered_already_is_waited_for_all_the_same() {
 
 #[test]
 fn re5_what_epoll_refuses_is_an_error() {
-    runtime::run(|| {
-        // SAFETY: takes a number; the descriptor is new and nobody else's.
-        let epoll = unsafe { OwnedFd::from_raw_fd(libc::epoll_create1(0)) };
-        // An epoll in another one can be waited for.
-        assert!(time::timeout(SHORT, || wait(&epoll, Interest::Read)).is_err());
-        let own = epoll_descriptors()
-            .find(|&number| number != epoll.as_raw_fd())
-            .unwrap();
-        // SAFETY: open as long as the runtime is, which is longer than this borrow.
-        let own = unsafe { std::os::fd::BorrowedFd::borrow_raw(own) };
-        let error = wait(own, Interest::Write).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    // In its own, where no other test's epoll is.
+    in_own_process("re5_what_epoll_refuses_is_an_error", || {
+        runtime::run(|| {
+            // SAFETY: takes a number; the descriptor is new and nobody else's.
+            let epoll = unsafe { OwnedFd::from_raw_fd(libc::epoll_create1(0)) };
+            // An epoll in another one can be waited for.
+            assert!(time::timeout(SHORT, || wait(&epoll, Interest::Read)).is_err());
+            let mut others = epoll_descriptors().filter(|&number| number != epoll.as_raw_fd());
+            let own = others.next().unwrap();
+            // SAFETY: open as long as the runtime is, which is longer than this borrow.
+            let own = unsafe { std::os::fd::BorrowedFd::borrow_raw(own) };
+            let error = wait(own, Interest::Write).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        });
     });
 }
 

@@ -37,6 +37,8 @@
 //! - [`ToSocketAddrs`] is this module's: std's has the same name, shape and implementors, but would
 //!   look names up on the worker's own thread.
 //! - [`TcpListener::accept`] waits where the process has no descriptor left, see there.
+//! - Unix sockets are here too, under the addresses that std has for them,
+//!   [`std::os::unix::net::SocketAddr`].
 //! - Options that std has no method for are set through the crate socket2: `SockRef::from(&stream)`.
 //! - A socket stays with the reactor of the worker on which it was first waited for. It may be used
 //!   from everywhere; it is fastest used there.

@@ -63,7 +63,7 @@ pub(super) fn accept<T: AsFd, R>(
         let Err(error) = taken else { return taken };
         match socket::refused(&error) {
             Refused::Connection => {}
-            Refused::Resources if !listener.options().non_blocking() => {
+            Refused::Resources if listener.waits() => {
                 pauses.rest(None);
             }
             _ => return Err(error),
