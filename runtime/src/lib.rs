@@ -205,6 +205,7 @@ pub mod coroutine;
 pub mod generator;
 mod home;
 mod id;
+mod idle;
 mod injector;
 mod interrupts;
 pub mod io;

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::context::{Context, Suspension};
 use crate::home::{self, Home, Phase, Runnable, Shared, TURNS_PER_POLL};
+use crate::idle::Idle;
 use crate::interrupts::Cancelled;
 use crate::park;
 use crate::reactor::Reactor;
@@ -36,13 +37,14 @@ const TIMER_GRAIN: Duration = Duration::from_micros(150);
 /// How long stacks lie idle before their memory goes back.
 const TRIM_PERIOD: Duration = Duration::from_secs(1);
 
-/// Looks for work elsewhere before it sleeps, while others may be about to make some.
-const SPINS: u32 = 64;
+/// While it looks around it asks for descriptors once in so many looks, some 10 us.
+const LOOKS_PER_POLL: u32 = 512;
 
 /// One worker. It stays on the thread that it [enters](Worker::enter) while coroutines of its are alive.
 pub(crate) struct Worker {
     pub(crate) home: Home,
     pub(crate) reactor: Arc<Reactor>,
+    idle: Idle,
     last_timers: Cell<Option<Instant>>,
     next_trim: Cell<Option<Instant>>,
 }
@@ -93,6 +95,7 @@ impl Worker {
             .mailbox
             .hire(Box::new(move || bell.ring()));
         Ok(Worker {
+            idle: Idle::new(shared.config.workers, shared.cores),
             home: Home::new(index, shared),
             reactor,
             last_timers: Cell::new(None),
@@ -317,7 +320,7 @@ impl Worker {
             }
             return;
         }
-        if !self.find_work() {
+        if !self.find_work(until) {
             self.sleep(until);
         }
     }
@@ -329,26 +332,31 @@ impl Worker {
         }
     }
 
-    /// Something to run from the others, after some looking around.
-    fn find_work(&self) -> bool {
+    /// Something to run from elsewhere, after some looking around.
+    fn find_work(&self, until: Option<Instant>) -> bool {
         let home = &self.home;
-        if home.shared.seats.len() == 1 {
-            return false;
-        }
-        // Whoever it waits for may need this core.
-        let spins = if home.shared.cores_for_all { SPINS } else { 1 };
-        for _ in 0..spins {
-            if let Some(task) = home.take_from_others() {
+        let deadline = [self.next_deadline(), until].into_iter().flatten().min();
+        let watched = self.reactor.registrations() > 0;
+        let mut looks = 0_u32;
+        let found = self.idle.look_around(deadline, || {
+            looks = looks.wrapping_add(1);
+            if watched && looks.is_multiple_of(LOOKS_PER_POLL) {
+                self.poll_reactor(Some(Duration::ZERO));
+            }
+            if home.several
+                && let Some(task) = home.take_from_others()
+            {
                 home.enqueue_fresh(task);
-                return true;
             }
-            if !home.mailbox.is_empty() {
-                self.obey_messages();
-                return true;
+            home.is_runnable() || !home.mailbox.is_empty() || home.shared.injector.len() > 0
+        });
+        if found {
+            self.obey_messages();
+            if !home.several {
+                self.take_injected();
             }
-            std::hint::spin_loop();
         }
-        false
+        found
     }
 
     fn obey_messages(&self) {
@@ -404,9 +412,14 @@ impl Worker {
                 .min();
             deadline.map(|deadline| deadline.saturating_duration_since(clock::now()))
         };
+        let since = clock::now();
         self.poll_reactor(timeout);
         shared.sleepers.fetch_sub(1, Ordering::Relaxed);
         home.mailbox.wake_up();
+        if !home.mailbox.is_empty() || home.anything_to_take() {
+            self.idle
+                .slept(clock::now().saturating_duration_since(since));
+        }
     }
 
     /// The runtime ends, and whoever ended last may not have found us asleep.

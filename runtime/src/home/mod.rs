@@ -55,7 +55,7 @@ pub(crate) struct Home {
 
     // Every join of a child that has not started.
     handovers_left: Cell<u32>,
-    several: bool,
+    pub(crate) several: bool,
     /// The coroutine whose panic hook runs: not current meanwhile, so that nothing suspends there.
     in_hook: Cell<Option<Context>>,
 

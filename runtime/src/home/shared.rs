@@ -47,8 +47,8 @@ pub(crate) struct Shared {
     // Never changes.
     pub(crate) config: Config,
     pub(crate) seats: Box<[Seat]>,
-    /// Each worker can have a core: then one that waits for another may spin.
-    pub(crate) cores_for_all: bool,
+    /// CPUs that the process may use.
+    pub(crate) cores: usize,
     // Any thread.
     /// Spawned by plain threads, not started.
     pub(crate) injector: Injector<Fresh>,
@@ -152,11 +152,9 @@ impl Shared {
     }
 
     pub(crate) fn new(config: Config, mailboxes: Vec<&'static Mailbox<Message>>) -> Self {
-        let cores_for_all = config.workers == 1
-            || thread::available_parallelism().is_ok_and(|cores| cores.get() >= config.workers);
         Shared {
             config,
-            cores_for_all,
+            cores: thread::available_parallelism().map_or(1, |cores| cores.get()),
             seats: mailboxes.into_iter().map(Seat::new).collect(),
             injector: Injector::new(),
             injected: AtomicU64::new(0),

@@ -19,20 +19,21 @@
 //! On a plain OS thread the same calls block the thread. Inside a panic hook too: nothing suspends there, because a
 //! second panic meanwhile would abort the process.
 
-use std::cell::RefCell;
+mod thread;
+
 use std::panic::resume_unwind;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 use std::time::Instant;
 
 use crate::context::{Context, Suspension};
 use crate::home::{self, Home, Target};
-use crate::interrupts::{Cause, Interrupts, Raise};
-use crate::seam::clock;
-use crate::seam::sync::{Arc, Condvar, Mutex, lock, program_thread_local};
+use crate::interrupts::{Interrupts, Raise};
 use crate::task::{Message, Payload, TaskPtr, TaskRef, Token};
 use crate::timer::TimerKey;
 
 pub(crate) use crate::task::WaitReason;
+pub(crate) use thread::{ThreadSeat, thread_deadline, thread_seat};
+use thread::{park_thread, raise_on_thread, this_thread};
 
 /// Why a wait with a deadline has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,140 +282,6 @@ static WAKER: RawWakerVTable = RawWakerVTable::new(
 fn borrowed(raw: *const ()) -> std::mem::ManuallyDrop<TaskRef> {
     // SAFETY: the waker holds the reference while its functions are called; it is not dropped here.
     std::mem::ManuallyDrop::new(unsafe { TaskRef::from_raw(raw) })
-}
-
-// ---- Plain threads -------------------------------------------------------------------------------------
-
-/// What a plain thread has of a coroutine: a place to park, and deadlines.
-struct ThisThread {
-    parker: Arc<ThreadParker>,
-    interrupts: Interrupts,
-}
-
-struct ThreadParker {
-    // Any thread; guarded by its lock.
-    notified: Mutex<bool>,
-    changed: Condvar,
-}
-
-program_thread_local! {
-    static THREAD: RefCell<Option<std::rc::Rc<ThisThread>>> = const { RefCell::new(None) };
-}
-
-/// Where a plain thread parks, kept for the whole of a wait: at the end of the thread there is one for each occasion.
-pub(crate) struct ThreadSeat(std::rc::Rc<ThisThread>);
-
-/// The seat of the thread that calls.
-pub(crate) fn thread_seat() -> ThreadSeat {
-    ThreadSeat(this_thread(std::rc::Rc::clone))
-}
-
-impl ThreadSeat {
-    /// Wakes whoever parks here.
-    pub(crate) fn unparker(&self) -> Unparker {
-        Unparker(Waker::from(self.0.parker.clone()))
-    }
-
-    /// As [`park_until`], of the thread whose seat it is.
-    pub(crate) fn park(&self, deadline: Option<Instant>) -> Wake {
-        park_thread_at(&self.0, deadline)
-    }
-}
-
-/// Works on this thread's own; made at the first call. While the thread ends, on one for the occasion.
-fn this_thread<T>(f: impl FnOnce(&std::rc::Rc<ThisThread>) -> T) -> T {
-    let kept = THREAD.try_with(|kept| {
-        kept.borrow_mut()
-            .get_or_insert_with(ThisThread::new)
-            .clone()
-    });
-    f(&kept.unwrap_or_else(|_| ThisThread::new()))
-}
-
-impl ThisThread {
-    fn new() -> std::rc::Rc<Self> {
-        let parker = Arc::new(ThreadParker {
-            notified: Mutex::new(false),
-            changed: Condvar::new(),
-        });
-        std::rc::Rc::new(ThisThread {
-            parker,
-            interrupts: Interrupts::new(),
-        })
-    }
-}
-
-impl std::task::Wake for ThreadParker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        *lock(&self.notified) = true;
-        self.changed.notify_one();
-    }
-}
-
-/// Blocks the calling thread until unparked, until `deadline` or until a frame of `timeout` is due.
-fn park_thread(deadline: Option<Instant>) -> Wake {
-    this_thread(|thread| park_thread_at(thread, deadline))
-}
-
-fn park_thread_at(thread: &ThisThread, deadline: Option<Instant>) -> Wake {
-    raise_on_thread(&thread.interrupts);
-    let until = earliest(deadline, thread.interrupts.next_deadline());
-    let mut notified = lock(&thread.parker.notified);
-    while !*notified {
-        let Some(until) = until else {
-            notified = thread
-                .parker
-                .changed
-                .wait(notified)
-                .unwrap_or_else(|e| e.into_inner());
-            continue;
-        };
-        let left = until.saturating_duration_since(clock::now());
-        if left.is_zero() {
-            break;
-        }
-        let waited = thread.parker.changed.wait_timeout(notified, left);
-        notified = waited.unwrap_or_else(|e| e.into_inner()).0;
-    }
-    let was_notified = std::mem::replace(&mut *notified, false);
-    drop(notified);
-    let timed_out = !was_notified && deadline.is_some_and(|deadline| deadline <= clock::now());
-    if timed_out {
-        Wake::TimedOut
-    } else {
-        Wake::Unparked
-    }
-}
-
-/// The deadline that a wait of this plain thread must not outlast: that of an enclosing `timeout`.
-///
-/// # Panics
-/// Unwinds to that `timeout` if it has passed.
-pub(crate) fn thread_deadline(deadline: Option<Instant>) -> Option<Instant> {
-    this_thread(|thread| {
-        raise_on_thread(&thread.interrupts);
-        earliest(deadline, thread.interrupts.next_deadline())
-    })
-}
-
-fn raise_on_thread(interrupts: &Interrupts) {
-    if interrupts.depth() > 0 {
-        interrupts.expire_due(clock::now());
-        if let Some(cause @ Cause::Elapsed(_)) = interrupts.due() {
-            interrupts.raise(cause);
-        }
-    }
-}
-
-fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }
 
 /// Works on what may be raised in the strand that runs: the coroutine's, or the plain thread's.
