@@ -33,6 +33,7 @@
 //! | talk over TCP                                | [`net`]                                                 |
 //! | have a value for each coroutine              | [`coroutine_local!`]                                    |
 //! | switch by hand, without a scheduler          | [`generator`]                                           |
+//! | wait for a future, or be awaited             | [`future::block_on`]; a `JoinHandle` is a future        |
 //!
 //! # What holds
 //!
@@ -55,7 +56,7 @@
 //! `stack` → `context` → `run_queue` → `task` → `park` → `timer` → `reactor` → `worker` → `coroutine` →
 //! `time` → `lock` → `wait` → `sync` → `net` → `scope` → `runtime`. Beside the way: `home` before `worker` (what a
 //! coroutine sees of its worker), `mailbox` and `injector` (how other threads reach it), `interrupts` (what is raised when), `local`,
-//! `generator`, `blocking`. `seam` is the door to std's clock and locks, `sys` the one to the system.
+//! `generator`, `future`, `blocking`. `seam` is the door to std's clock and locks, `sys` the one to the system.
 //!
 //! Only `context` switches stacks. `worker` resumes coroutines, `park` suspends them, and nobody else does, with two
 //! exceptions: a join runs a child that has not started on top of the joiner (`Home::run_child`), and a coroutine
@@ -199,6 +200,7 @@
 mod blocking;
 mod context;
 pub mod coroutine;
+pub mod future;
 pub mod generator;
 mod home;
 mod id;
