@@ -161,6 +161,29 @@ fn an_unpark_while_it_waits_polls_nothing_and_stays_for_the_next_park() {
 }
 
 #[test]
+fn a_future_that_wakes_itself_lets_others_run_before_it_is_polled_again() {
+    on_one_worker_and_on_two(|| {
+        let ran = Tally::default();
+        let also = ran.clone();
+        spawn_local(move || also.add());
+        block_on(poll_fn(|context| {
+            context.waker().wake_by_ref();
+            if ran.get() == 1 {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        }));
+    });
+    let always = poll_fn(|context| {
+        context.waker().wake_by_ref();
+        Poll::<()>::Pending
+    });
+    let outcome = timeout(Duration::from_millis(1), || block_on(always));
+    assert_eq!(outcome, Err(Elapsed), "on a plain thread too");
+}
+
+#[test]
 fn a_cancellation_and_a_timeout_drop_the_future() {
     on_one_worker_and_on_two(|| {
         let dropped = Tally::default();

@@ -18,9 +18,11 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Wake, Waker};
 
+use crate::coroutine::yield_now;
+use crate::home;
 use crate::park::{self, WaitReason};
-use crate::seam::sync::Arc;
 use crate::seam::sync::atomic::{AtomicBool, Ordering};
+use crate::seam::sync::{Arc, thread};
 
 /// Waits for `future` and returns its output: the coroutine parks while it is pending, on a plain thread the thread
 /// blocks.
@@ -29,7 +31,7 @@ use crate::seam::sync::atomic::{AtomicBool, Ordering};
 /// tokio, a [`JoinHandle`](crate::coroutine::JoinHandle). Tokio's sockets and timers want tokio's reactor: enter it
 /// around the call (`tokio::runtime::Handle::enter`).
 ///
-/// Cost: one allocation, for the waker; a poll for each wake-up, and two stack switches where it has to wait.
+/// Cost: one allocation, for the waker; a poll and two stack switches for each wake-up.
 ///
 /// # Panics
 /// With whatever the future panics with. Unwinds, and drops the future, if the coroutine is
@@ -61,9 +63,25 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
             if !call.wakes_caller() {
                 break;
             }
+            if call.take() {
+                give_way();
+                continue;
+            }
             while !call.take() {
                 park::park(WaitReason::Future);
             }
+        }
+    }
+}
+
+/// A future that wakes itself while it is polled asks to be polled again, but after others have had their turn: that is
+/// how `async` code yields.
+fn give_way() {
+    match home::current() {
+        Some(_) => yield_now(),
+        None => {
+            park::check();
+            thread::yield_now();
         }
     }
 }

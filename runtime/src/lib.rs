@@ -25,6 +25,7 @@
 //! | to ...                                       | call                                                    |
 //! |----------------------------------------------|---------------------------------------------------------|
 //! | enter a runtime                              | [`run`]; [`Builder`] for several workers, stack sizes   |
+//! | be run by a loop of your own, or by tokio     | [`Runtime::run_ready`], [`Runtime::next_deadline`]      |
 //! | start a coroutine, wait for it, cancel it    | [`spawn`], [`spawn_local`], [`coroutine::JoinHandle`]   |
 //! | start some that borrow from the caller       | [`scope()`]                                             |
 //! | let others run; stop until somebody calls    | [`yield_now`]; [`coroutine::park`]                      |

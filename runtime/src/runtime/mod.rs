@@ -217,29 +217,16 @@ impl Runtime {
     /// Becomes worker 0, on this thread.
     #[track_caller]
     fn enter(&self) -> Inside<'_> {
-        refuse_in_forked_child();
-        assert!(
-            !self.is_below(),
-            "Runtime::run while it is running, by a coroutine of its own: spawn another coroutine instead"
-        );
+        let (worker, leave) = self.occupy();
         park::with_interrupts(|interrupts| {
             if interrupts.is_unwinding() {
                 // It is who calls that unwinds, not the coroutines that will run.
                 interrupts.mark_unwinding();
             }
         });
-        // Acquire: pairs with the Release of whoever was inside before.
-        let alone = !self.entered.swap(true, Ordering::Acquire);
-        assert!(
-            alone,
-            "Runtime::run while it is running: a runtime runs one first coroutine at a time"
-        );
-        // SAFETY: we have set `entered`.
-        let worker = unsafe { &*self.worker.get() };
-        let leave = Leave(&self.entered);
         let this = thread::current().id();
         let moved = lock(&self.last_thread).is_some_and(|last| last != this);
-        if worker.home.live() > 0 {
+        if worker.home.has_live() {
             assert!(
                 !moved,
                 "coroutines of this runtime were started on another thread: it can run them only there"
@@ -261,6 +248,24 @@ impl Runtime {
             _seated: seated,
             _leave: leave,
         }
+    }
+
+    /// Gets worker 0 for itself, on whatever thread: to look at it, not yet to run it.
+    #[track_caller]
+    fn occupy(&self) -> (&Worker, Leave<'_>) {
+        refuse_in_forked_child();
+        assert!(
+            !self.is_below(),
+            "Runtime::run while it is running, by a coroutine of its own: spawn another coroutine instead"
+        );
+        // Acquire: pairs with the Release of whoever was inside before.
+        let alone = !self.entered.swap(true, Ordering::Acquire);
+        assert!(
+            alone,
+            "Runtime::run while it is running: a runtime runs one first coroutine at a time"
+        );
+        // SAFETY: we have set `entered`.
+        (unsafe { &*self.worker.get() }, Leave(&self.entered))
     }
 }
 
