@@ -164,6 +164,17 @@ pub(crate) fn check() {
     }
 }
 
+/// Whether [`check`] would raise something in the strand that runs.
+pub(crate) fn is_due() -> bool {
+    match home::current() {
+        Some((_, task)) => task.interrupts.due().is_some(),
+        None => this_thread(|thread| {
+            thread.interrupts.expire_due(clock::now());
+            thread.interrupts.due().is_some()
+        }),
+    }
+}
+
 /// So often may a coroutine swallow what is raised in it before it has to let others run in between.
 const SWALLOWED_MAX: u32 = 1000;
 

@@ -321,6 +321,7 @@ impl Drop for Runtime {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        self.end_blocking_calls();
         // SAFETY: nobody is inside, and nothing uses the worker after this; no coroutine of its is alive.
         unsafe { ManuallyDrop::drop(&mut self.worker) };
         self.mailboxes.give_back();
@@ -331,6 +332,19 @@ impl Runtime {
     /// Whether the caller is, directly or through other runtimes, run by a worker of this one.
     fn is_below(&self) -> bool {
         home::entered().any(|home| Arc::ptr_eq(&home.shared, &self.shared))
+    }
+
+    /// Waits for the jobs of the pool that have begun, as long as for a coroutine, and reports those that are left.
+    fn end_blocking_calls(&self) {
+        for site in self
+            .shared
+            .threads
+            .close(clock::after(self.shared.config.grace))
+        {
+            report(&format!(
+                "a blocking call, submitted at {site}, did not end within the grace period: its thread is left alone"
+            ));
+        }
     }
 
     /// Ends all coroutines. False if they could not be, so that everything must stay as it is.

@@ -60,14 +60,7 @@ pub(crate) use program_thread_local;
 /// std's own under a model checker too, for what the process has once: a `static` outlives the
 /// executions that a checker tries, and must be const, which a checker's doubles are not.
 pub(crate) mod real {
-    pub(crate) use std::sync::{Mutex, atomic};
-
-    use std::sync::{MutexGuard, PoisonError};
-
-    /// As [`lock`](super::lock).
-    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    pub(crate) use std::sync::{Mutex, OnceLock, atomic};
 }
 
 use std::sync::PoisonError;
