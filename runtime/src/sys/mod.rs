@@ -3,6 +3,7 @@
 //! A wrapper returns `io::Result`, keeps errno, and retries `EINTR` where a retry is right. Names
 //! and contracts are those of the man pages (section 2), which are the reference.
 
+pub(crate) mod descriptor;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
 #[cfg(not(any(loom, shuttle)))] // fences stand for it there

@@ -98,6 +98,8 @@ pub(crate) enum WaitReason {
     Event,
     /// Permits of a semaphore.
     Semaphore,
+    /// The end of a child process.
+    Process,
     /// A future to become ready.
     Future,
 }
