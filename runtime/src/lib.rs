@@ -32,7 +32,7 @@
 //! | sleep, or bound how long anything may take   | [`time::sleep`], [`time::timeout`]                      |
 //! | wait for each other                          | [`sync`]                                                |
 //! | call what blocks its thread; use files       | [`spawn_blocking`]; [`fs`]                              |
-//! | start programs, and wait for them            | [`process`]                                             |
+//! | start programs, and wait for them; signals   | [`process`]; [`signal`]                                 |
 //! | talk over TCP                                | [`net`]                                                 |
 //! | have a value for each coroutine              | [`coroutine_local!`]                                    |
 //! | switch by hand, without a scheduler          | [`generator`]                                           |
@@ -60,7 +60,7 @@
 //! `time` → `lock` → `wait` → `sync` → `net` → `scope` → `runtime`. Beside the way: `home` before `worker` (what a
 //! coroutine sees of its worker), `mailbox` and `injector` (how other threads reach it), `interrupts` (what is raised when), `local`,
 //! `generator`, `future`, `threads` and `blocking`, `fs`, `pollable` and
-//! `process`. `seam` is the door to std's clock and locks, `sys` the one to the system.
+//! `process`, `signal`. `seam` is the door to std's clock and locks, `sys` the one to the system.
 //!
 //! Only `context` switches stacks. `worker` resumes coroutines, `park` suspends them, and nobody else does, with two
 //! exceptions: a join runs a child that has not started on top of the joiner (`Home::run_child`), and a coroutine
@@ -223,6 +223,7 @@ mod run_queue;
 mod runtime;
 mod scope;
 mod seam;
+pub mod signal;
 mod stack;
 pub mod sync;
 mod sys;

@@ -61,6 +61,13 @@ pub(crate) use program_thread_local;
 /// executions that a checker tries, and must be const, which a checker's doubles are not.
 pub(crate) mod real {
     pub(crate) use std::sync::{Mutex, OnceLock, atomic};
+
+    use std::sync::{MutexGuard, PoisonError};
+
+    /// As [`lock`](super::lock).
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 use std::sync::PoisonError;

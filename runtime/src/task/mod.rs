@@ -100,6 +100,8 @@ pub(crate) enum WaitReason {
     Semaphore,
     /// The end of a child process.
     Process,
+    /// A signal.
+    Signal,
     /// A future to become ready.
     Future,
 }
