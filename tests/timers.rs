@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use runtime::coroutine::{self, park, spawn, spawn_local};
+use runtime::process::Command;
 use runtime::time::{self, Elapsed, deadline, interval, sleep, sleep_until, timeout};
 use runtime::yield_now;
 use strands_support::*;
@@ -259,6 +260,40 @@ fn an_interval_ticks_on_its_grid_and_does_not_make_up_for_missed_ticks() {
         let offset = (third - first).as_nanos() % period.as_nanos();
         assert_eq!(offset, 0, "on the grid");
     });
+}
+
+#[test]
+fn ti4_a_process_that_was_stopped_catches_up_with_one_tick() {
+    let name = "ti4_a_process_that_was_stopped_catches_up_with_one_tick";
+    in_own_process(name, || {
+        runtime::run(|| {
+            let me = std::process::id();
+            let script = format!("sleep 0.03; kill -STOP {me}; sleep 0.3; kill -CONT {me}");
+            let stops = spawn(move || Command::new("sh").args(["-c", &script]).status());
+            let mut ticks = interval(Duration::from_millis(10));
+            // When each was due, and when it came.
+            let mut told = Vec::new();
+            while !stops.is_finished() || told.len() < 10 {
+                told.push((ticks.tick(), Instant::now()));
+            }
+            (0..5).for_each(|_| told.push((ticks.tick(), Instant::now())));
+            stops.join().unwrap().unwrap();
+
+            let stopped = Duration::from_millis(250);
+            let late = |(due, came): &(Instant, Instant)| came.duration_since(*due) > stopped;
+            assert_eq!(
+                told.iter().filter(|tick| late(tick)).count(),
+                1,
+                "one to catch up"
+            );
+            let caught_up = told.iter().position(late).unwrap();
+            let (_, came) = told[caught_up];
+            assert!(told[caught_up + 1].0 > came, "the others are skipped");
+            assert!(told.is_sorted(), "and the clock never goes back");
+            assert!(told.iter().all(|(due, came)| due <= came), "none is early");
+        });
+    })
+    .well();
 }
 
 #[test]

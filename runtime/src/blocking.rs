@@ -1,56 +1,189 @@
 //! Offload: blocking calls run on plain threads, while the coroutine that needs them parks.
 //!
 //! ```text
-//!   coroutine ── offload(job) ──► queue ──► thread 1..=64: runs the job, then the next
-//!      park                                    │            └─ none left: ends
-//!      ◄──────────── result, unpark ───────────┘
+//!   coroutine                       pool of threads
+//!   spawn_blocking(f) ── job ────►  queue ──► a thread runs it
+//!   join: park  ◄──── unpark ─────────────── outcome into the packet
 //! ```
 //!
-//! For what epoll cannot wait for: name look-ups, files. The threads are few and shared by all
-//! runtimes of the process; one is started when a job comes and fewer than the bound are running,
-//! and it ends as soon as the queue is empty. So nothing idles, nothing has to be shut down, and a
-//! start of about 30 us is paid per burst of calls that take longer than that anyway.
-
+//! For what epoll cannot wait for: files, name look-ups, other people's code that blocks, long computations.
+//!
+//! Each runtime has a pool of its own, as large as its [`Builder`](crate::Builder) says; it ends with the
+//! runtime. Plain threads share one that belongs to the process.
+//!
+//! | the job ...                    | [`spawn_blocking`]               | `fs`, look-ups (`offload`)                  |
+//! |--------------------------------|----------------------------------|---------------------------------------------|
+//! | is beyond the queue's bound    | the call waits                   | it waits anyway                             |
+//! | panics                         | `join` returns the payload       | the panic goes on in the caller             |
+//! | is waited for by one cancelled | goes on, detached                | is withdrawn, or goes on, or is waited for  |
+//! | has not begun at the end       | never will: `Cancelled`          | as left                                     |
+//! | does not end at the end        | is reported, its thread is left  | likewise                                    |
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::mem;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
+use crate::coroutine::{self, Cancelled};
 use crate::home;
-use crate::park::{self, Unparker, WaitReason};
-use crate::seam::sync::{Arc, Mutex, lock, real, thread};
+use crate::park::{self, WaitReason};
+use crate::seam::sync::{Arc, Mutex, lock, real};
+use crate::sys::process::refuse_in_forked_child;
+use crate::task::{Payload, drop_quietly};
+use crate::threads::{Fate, Job, Threads, Ticket};
 
-/// How many jobs run at a time; more wait in the queue, first come first served.
-const THREADS_MAX: usize = 64;
+/// As many threads as other runtimes have for this: they may all be asleep in some call.
+pub(crate) const THREADS_MAX: usize = 512;
+/// Jobs that may wait for a thread before whoever brings another one has to.
+pub(crate) const QUEUE_MAX: usize = 16_384;
 
-/// Called once: with `Ok` to do its work, or with the error for which it never will.
-type Job = Box<dyn FnOnce(Result<(), &io::Error>) + Send>;
-
-/// The queue and the threads that serve it.
-struct Pool {
-    // Any thread; guarded by the lock.
-    state: real::Mutex<State>,
+/// Runs `f` on a thread where it may block, and returns a handle to wait for it.
+///
+/// Coroutines and plain threads may call it and [join](JoinHandle::join). The pool is that of the runtime, bounded by
+/// [`Builder::blocking_threads`](crate::Builder::blocking_threads); outside of a coroutine it is one that the
+/// process has for that. If all threads are busy and the
+/// [queue](crate::Builder::blocking_queue) is full, the call waits until there is room.
+///
+/// At the end of a runtime, jobs that have not begun never do. Those that run are waited for, for the
+/// [grace period](crate::Builder::grace); what is left then is reported by the place of this call, and its thread left
+/// alone.
+///
+/// Cost: two allocations, a lock and, to wake an idle thread, a system call; a thread is started, 30 us, when none is
+/// idle.
+///
+/// # Panics
+/// Unwinds, and `f` does not run, if cancelled while it waits for room.
+///
+/// ```
+/// runtime::run(|| {
+///     let slow = runtime::spawn_blocking(|| {
+///         std::thread::sleep(std::time::Duration::from_millis(1)); // would stop the whole worker elsewhere
+///         42
+///     });
+///     assert_eq!(slow.join().unwrap(), 42);
+/// });
+/// ```
+#[track_caller]
+pub fn spawn_blocking<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let handle = submit(f);
+    let JoinHandle {
+        threads, ticket, ..
+    } = &handle;
+    while !threads.is_admitted(*ticket) {
+        if park::is_due() && threads.withdraw(*ticket) {
+            park::check();
+        }
+        coroutine::shield(|| park::park(WaitReason::Blocking));
+    }
+    handle
 }
 
-struct State {
-    queue: VecDeque<Job>,
-    threads: usize,
+/// Owner of the result of a job on the pool. Dropping it detaches the job, which goes on.
+///
+/// As [`coroutine::JoinHandle`]: coroutines and plain threads may join, and it is a future.
+pub struct JoinHandle<T> {
+    packet: Arc<Packet<T>>,
+    threads: Arc<Threads>,
+    ticket: Ticket,
 }
 
-static POOL: Pool = Pool::new();
+impl<T> JoinHandle<T> {
+    /// Waits until the job has ended, and returns its result.
+    ///
+    /// # Errors
+    /// What it panicked with; [`Cancelled`] if it never ran; a text if no thread could be started.
+    ///
+    /// # Panics
+    /// Unwinds if the caller is cancelled, or timed out, while it waits. The job goes on.
+    pub fn join(self) -> coroutine::Result<T> {
+        loop {
+            if let Poll::Ready(outcome) = self.packet.poll(own_waker) {
+                return outcome.map_err(Failure::into_payload);
+            }
+            park::park(WaitReason::Blocking);
+        }
+    }
 
-/// Runs `job` on a plain thread and returns what it returns; the coroutine is parked meanwhile. A
+    /// Withdraws the job if it has not begun: [`join`](Self::join) returns [`Cancelled`] then. One that has begun
+    /// is not disturbed.
+    ///
+    /// ```
+    /// let runtime = runtime::Builder::new().blocking_threads(1).build()?;
+    /// runtime.run(|| {
+    ///     let (release, released) = std::sync::mpsc::channel::<()>();
+    ///     let first = runtime::spawn_blocking(move || released.recv());
+    ///     let second = runtime::spawn_blocking(|| unreachable!("it waits for the only thread"));
+    ///     second.cancel();
+    ///     assert!(second.join().unwrap_err().is::<runtime::coroutine::Cancelled>());
+    ///     drop(release);
+    ///     first.join().unwrap().unwrap_err();
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn cancel(&self) {
+        self.threads.withdraw(self.ticket);
+    }
+
+    /// It has ended: [`join`](Self::join) would not wait.
+    pub fn is_finished(&self) -> bool {
+        !matches!(*lock(&self.packet.slot), Slot::Open(_))
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    /// As [`join`](JoinHandle::join) returns it.
+    type Output = coroutine::Result<T>;
+
+    /// # Panics
+    /// If polled again after it was ready.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<coroutine::Result<T>> {
+        let polled = self.packet.poll(|| context.waker().clone());
+        polled.map_err(Failure::into_payload)
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        self.packet.leave();
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle")
+            .field("finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}
+
+// ---- Calls of the crate's own ----------------------------------------------------------------------------
+
+/// What becomes of an [`offload`]ed call whose caller is cancelled after it has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfBegun {
+    /// It goes on alone, and its result is dropped. For what may take for ever.
+    Leave,
+    /// The caller waits for it, and returns its result: it was complete. For what takes no longer than a disk does.
+    Finish,
+}
+
+/// Runs `job` where it may block, and returns what it returns; the coroutine is parked meanwhile. A
 /// plain thread, which may block, runs it itself.
 ///
-/// A panic of the job goes on in the caller. If the caller is cancelled meanwhile, the job still
-/// runs to its end, and its result is dropped.
+/// A panic of the job goes on in the caller. A caller that is cancelled before it has begun withdraws it.
 ///
 /// # Errors
 /// `EAGAIN` when not even one thread can be started (`RLIMIT_NPROC`, `threads-max`, memory); the job
 /// has not run then.
-pub(crate) fn offload<T, F>(job: F) -> io::Result<T>
+#[track_caller]
+pub(crate) fn offload<T, F>(if_begun: IfBegun, job: F) -> io::Result<T>
 where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
@@ -58,110 +191,146 @@ where
     if home::current().is_none() {
         return Ok(job());
     }
-    let answer = Arc::new(Answer {
-        result: Mutex::new(None),
-        waiter: park::unparker(),
-    });
-    let theirs = Arc::clone(&answer);
-    POOL.submit(Box::new(move |started| {
-        theirs.give(match started {
-            Ok(()) => Ok(panic::catch_unwind(AssertUnwindSafe(job))),
-            Err(error) => Err(refusal(error)),
-        });
-    }));
-    match answer.wait()? {
-        Ok(result) => Ok(result),
-        Err(panic) => park::rethrow(panic),
+    let handle = submit(job);
+    loop {
+        match handle.packet.poll(own_waker) {
+            Poll::Ready(Ok(value)) => return Ok(value),
+            Poll::Ready(Err(Failure::Panicked(payload))) => park::rethrow(payload),
+            Poll::Ready(Err(Failure::Refused(error))) => return Err(error),
+            Poll::Ready(Err(Failure::Withdrawn)) => return Err(runtime_ended()),
+            Poll::Pending => {}
+        }
+        if park::is_due() && (handle.threads.withdraw(handle.ticket) || if_begun == IfBegun::Leave)
+        {
+            park::check();
+        }
+        // Held off, because the look at what is due and the attempt to withdraw belong together.
+        coroutine::shield(|| park::park(WaitReason::Blocking));
     }
 }
 
-/// What became of a job: refused, or else what its thread would have been joined with.
-type Outcome<T> = io::Result<thread::Result<T>>;
+#[cold]
+fn runtime_ended() -> io::Error {
+    io::Error::other("the runtime has ended, and with it the threads for blocking calls")
+}
+
+// ---- Packets -----------------------------------------------------------------------------------------------
+
+/// Puts a job into the right pool, without waiting for room.
+#[track_caller]
+fn submit<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    refuse_in_forked_child();
+    let threads = match home::current() {
+        Some((home, _)) => home.shared.threads.clone(),
+        None => of_process(),
+    };
+    let packet = Arc::new(Packet {
+        slot: Mutex::new(Slot::Open(None)),
+    });
+    let theirs = Arc::clone(&packet);
+    let job: Job = Box::new(move |fate| {
+        let outcome = match fate {
+            Fate::Run => catch_unwind(AssertUnwindSafe(f)).map_err(Failure::Panicked),
+            Fate::Withdrawn => {
+                drop_quietly(f);
+                Err(Failure::Withdrawn)
+            }
+            Fate::Refused(error) => {
+                drop_quietly(f);
+                Err(Failure::Refused(refusal(error)))
+            }
+        };
+        theirs.give(outcome);
+    });
+    let ticket = threads.submit(job, Location::caller(), own_waker);
+    JoinHandle {
+        packet,
+        threads,
+        ticket,
+    }
+}
+
+/// The pool of all plain threads.
+fn of_process() -> Arc<Threads> {
+    static THREADS: real::OnceLock<Arc<Threads>> = real::OnceLock::new();
+    let threads = THREADS.get_or_init(|| Threads::new(THREADS_MAX, QUEUE_MAX));
+    Arc::clone(threads)
+}
+
+fn own_waker() -> Waker {
+    park::unparker().into_waker()
+}
+
+/// Why there is no result.
+enum Failure {
+    Panicked(Payload),
+    Withdrawn,
+    Refused(io::Error),
+}
+
+impl Failure {
+    fn into_payload(self) -> Payload {
+        match self {
+            Failure::Panicked(payload) => payload,
+            Failure::Withdrawn => Box::new(Cancelled),
+            Failure::Refused(error) => Box::new(error.to_string()),
+        }
+    }
+}
 
 /// Where a job leaves its outcome.
-struct Answer<T> {
-    result: Mutex<Option<Outcome<T>>>,
-    waiter: Unparker,
+struct Packet<T> {
+    // Any thread; guarded by the lock.
+    slot: Mutex<Slot<T>>,
 }
 
-impl<T> Answer<T> {
-    /// On the pool's thread.
-    fn give(&self, outcome: Outcome<T>) {
-        *lock(&self.result) = Some(outcome);
-        self.waiter.unpark();
-    }
-
-    /// In the coroutine. What is given before the park makes the park return at once.
-    fn wait(&self) -> Outcome<T> {
-        loop {
-            if let Some(outcome) = lock(&self.result).take() {
-                return outcome;
-            }
-            park::park(WaitReason::Blocking);
-        }
-    }
+enum Slot<T> {
+    /// Not ended; whom to wake.
+    Open(Option<Waker>),
+    Ended(Result<T, Failure>),
+    Taken,
 }
 
-impl Pool {
-    const fn new() -> Self {
-        Self {
-            state: real::Mutex::new(State {
-                queue: VecDeque::new(),
-                threads: 0,
-            }),
+impl<T> Packet<T> {
+    /// On the thread of the pool. A handle that has been dropped leaves the outcome to the last one here.
+    fn give(&self, outcome: Result<T, Failure>) {
+        let slot = mem::replace(&mut *lock(&self.slot), Slot::Ended(outcome));
+        if let Slot::Open(Some(waiter)) = slot {
+            waiter.wake();
         }
     }
 
-    /// Queues `job` and sees to it that a thread will come to it.
-    fn submit(&'static self, job: Job) {
-        let mut state = real::lock(&self.state);
-        state.queue.push_back(job);
-        if state.threads == THREADS_MAX {
-            return;
+    /// Takes the outcome, or leaves a waker to be told of it.
+    ///
+    /// # Panics
+    /// If it was taken before.
+    fn poll(&self, waker: impl FnOnce() -> Waker) -> Poll<Result<T, Failure>> {
+        let waker = waker();
+        let mut slot = lock(&self.slot);
+        let before = mem::replace(&mut *slot, Slot::Taken);
+        if let Slot::Open(_) = before {
+            *slot = Slot::Open(Some(waker));
         }
-        // Counted before it starts, so that a burst does not start more than the bound.
-        state.threads += 1;
-        drop(state);
-        let thread = thread::Builder::new().name("runtime-blocking".into());
-        if let Err(error) = thread.spawn(|| self.serve()) {
-            self.degrade(&error);
-        }
-    }
-
-    /// A thread could not be started: those that run will do the work. If there are none, nobody will
-    /// come to whatever is queued, this job or another's.
-    #[cold]
-    fn degrade(&self, error: &io::Error) {
-        let mut state = real::lock(&self.state);
-        state.threads -= 1;
-        if state.threads > 0 {
-            return;
-        }
-        let refused = mem::take(&mut state.queue);
-        drop(state);
-        refused.into_iter().for_each(|job| job(Err(error)));
-    }
-
-    /// What each thread does: jobs until there are none.
-    fn serve(&self) {
-        while let Some(job) = self.next() {
-            // A job catches its own panic; this one comes from a result that nobody waits for any more
-            // and that panics while it is dropped. Its payload may do the same, so it is leaked.
-            if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| job(Ok(())))) {
-                mem::forget(panic);
-            }
+        drop(slot);
+        // Wakers, which may be anyone's, are dropped without the lock.
+        match before {
+            Slot::Open(_) => Poll::Pending,
+            Slot::Ended(outcome) => Poll::Ready(outcome),
+            Slot::Taken => panic!("the result of a job is taken once"),
         }
     }
 
-    /// The next job; with `None` the calling thread is not counted any more.
-    fn next(&self) -> Option<Job> {
-        let mut state = real::lock(&self.state);
-        let job = state.queue.pop_front();
-        if job.is_none() {
-            // In the critical section that saw the queue empty: a job that comes now starts its own.
-            state.threads -= 1;
-        }
-        job
+    /// Nobody waits any more.
+    fn leave(&self) {
+        let waker = match &mut *lock(&self.slot) {
+            Slot::Open(waker) => waker.take(),
+            _ => None,
+        };
+        drop(waker);
     }
 }
 
@@ -177,84 +346,66 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::seam::sync::atomic::{AtomicUsize, Ordering};
+    use crate::seam::sync::thread;
 
     #[test]
-    fn a_job_returns_its_value_and_meanwhile_others_run() {
-        let (ran, value) = crate::run(|| {
+    fn a_call_returns_its_value_and_meanwhile_others_run() {
+        let value = crate::run(|| {
             let (tell, told) = mpsc::channel();
             let other = crate::spawn(move || tell.send(()).unwrap());
             // The thread blocks until the coroutine beside us has run.
-            let value = offload(move || told.recv().map(|()| 42)).unwrap();
-            (other.join().is_ok(), value)
+            let value = offload(IfBegun::Leave, move || told.recv().map(|()| 42));
+            other.join().unwrap();
+            value.unwrap()
         });
-        assert!(ran);
         assert_eq!(value, Ok(42));
     }
 
     #[test]
-    fn a_jobs_panic_goes_on_in_its_caller() {
-        let outcome = crate::run(|| crate::spawn(|| offload(|| panic!("from the job"))).join());
-        let payload = outcome.unwrap_err();
-        assert_eq!(payload.downcast_ref(), Some(&"from the job"));
+    fn a_calls_panic_goes_on_in_its_caller() {
+        let panics = || offload(IfBegun::Leave, || panic!("from the job"));
+        let outcome = crate::run(|| crate::spawn(panics).join());
+        assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"from the job"));
     }
 
-    #[test]
-    fn more_jobs_than_threads_all_run() {
-        static RUN: AtomicUsize = AtomicUsize::new(0);
-        crate::run(|| {
-            let jobs: Vec<_> = (0..3 * THREADS_MAX)
-                .map(|_| crate::spawn(|| offload(|| RUN.fetch_add(1, Ordering::Relaxed)).unwrap()))
-                .collect();
-            jobs.into_iter().for_each(|job| _ = job.join().unwrap());
-        });
-        assert_eq!(RUN.load(Ordering::Relaxed), 3 * THREADS_MAX);
-    }
-
-    #[test]
-    fn a_caller_cancelled_in_mid_job_lets_the_job_end_and_drops_its_result() {
-        struct Report(mpsc::Sender<()>);
-        impl Drop for Report {
-            fn drop(&mut self) {
-                let _ = self.0.send(());
-            }
-        }
-        let (dropped, is_dropped) = mpsc::channel();
-        let (begin, begun) = mpsc::channel();
+    /// A caller that is cancelled while its job, which has begun, waits for the sender to go.
+    fn cancelled_in_mid_job(if_begun: IfBegun) -> coroutine::Result<&'static str> {
         crate::run(move || {
-            let caller = crate::spawn(move || {
-                offload(move || {
-                    begun.recv().unwrap();
-                    Report(dropped)
+            let (release, released) = mpsc::channel::<()>();
+            let (begin, begun) = mpsc::channel();
+            let caller = crate::spawn_local(move || {
+                offload(if_begun, move || {
+                    begin.send(()).unwrap();
+                    let _ = released.recv();
                 })
-                .map(|_| ())
+                .unwrap();
+                "complete"
             });
             crate::yield_now();
+            begun.recv().unwrap();
             caller.cancel();
-            assert!(caller.join().is_err());
-            begin.send(()).unwrap();
-        });
-        is_dropped.recv().unwrap();
+            (0..3).for_each(|_| crate::yield_now());
+            assert_eq!(caller.is_finished(), if_begun == IfBegun::Leave);
+            drop(release);
+            caller.join()
+        })
     }
 
     #[test]
-    fn ex2_without_a_thread_every_queued_job_is_refused_and_with_one_none() {
-        let pool = Pool::new();
-        let (tell, told) = mpsc::channel();
-        for _ in 0..2 {
-            let tell = tell.clone();
-            let job = Box::new(move |started: Result<(), &io::Error>| {
-                tell.send(started.is_ok()).unwrap();
-            });
-            real::lock(&pool.state).queue.push_back(job);
-        }
-        // Two were to be started; the first refusal still leaves hope in the second.
-        real::lock(&pool.state).threads = 2;
-        let again = io::Error::from(io::ErrorKind::WouldBlock);
-        pool.degrade(&again);
-        assert!(told.try_recv().is_err());
-        pool.degrade(&again);
-        assert_eq!((told.try_recv(), told.try_recv()), (Ok(false), Ok(false)));
-        assert!(refusal(&again).to_string().contains("RLIMIT_NPROC"));
+    fn a_caller_cancelled_in_mid_job_leaves_or_returns_what_is_complete() {
+        let left = cancelled_in_mid_job(IfBegun::Leave);
+        assert!(left.unwrap_err().is::<Cancelled>());
+        assert_eq!(
+            cancelled_in_mid_job(IfBegun::Finish).unwrap(),
+            "complete",
+            "and the cancellation waits for the next suspension"
+        );
+    }
+
+    #[test]
+    fn a_plain_thread_makes_the_call_itself() {
+        let here = thread::current().id();
+        let there = offload(IfBegun::Leave, || thread::current().id()).unwrap();
+        assert_eq!(here, there);
     }
 }

@@ -25,6 +25,7 @@
 //! | to ...                                       | call                                                    |
 //! |----------------------------------------------|---------------------------------------------------------|
 //! | enter a runtime                              | [`run`]; [`Builder`] for several workers, stack sizes   |
+//! | be run by a loop of your own, or by tokio     | [`Runtime::run_ready`], [`Runtime::next_deadline`]      |
 //! | start a coroutine, wait for it, cancel it    | [`spawn`], [`spawn_local`], [`coroutine::JoinHandle`]   |
 //! | start some that borrow from the caller       | [`scope()`]                                             |
 //! | let others run; stop until somebody calls    | [`yield_now`]; [`coroutine::park`]                      |
@@ -32,8 +33,11 @@
 //! | wait for each other                          | [`sync`]                                                |
 //! | talk over TCP, UDP and Unix sockets          | [`net`]                                                 |
 //! | use pipes, stdin, any descriptor             | [`io`]                                                  |
+//! | call what blocks its thread; use files       | [`spawn_blocking`]; [`fs`]                              |
+//! | start programs, and wait for them; signals   | [`process`]; [`signal`]                                 |
 //! | have a value for each coroutine              | [`coroutine_local!`]                                    |
 //! | switch by hand, without a scheduler          | [`generator`]                                           |
+//! | wait for a future, or be awaited             | [`future::block_on`]; a `JoinHandle` is a future        |
 //!
 //! # What holds
 //!
@@ -56,7 +60,8 @@
 //! `stack` → `context` → `run_queue` → `task` → `park` → `timer` → `reactor` → `worker` → `coroutine` →
 //! `time` → `lock` → `wait` → `sync` → `net` → `scope` → `runtime`. Beside the way: `home` before `worker` (what a
 //! coroutine sees of its worker), `mailbox` and `injector` (how other threads reach it), `interrupts` (what is raised when), `local`,
-//! `generator`, `blocking`. `seam` is the door to std's clock and locks, `sys` the one to the system.
+//! `generator`, `future`, `threads` and `blocking`, `fs`, `pollable` and
+//! `process`, `signal`. `seam` is the door to std's clock and locks, `sys` the one to the system.
 //!
 //! Only `context` switches stacks. `worker` resumes coroutines, `park` suspends them, and nobody else does, with two
 //! exceptions: a join runs a child that has not started on top of the joiner (`Home::run_child`), and a coroutine
@@ -180,9 +185,9 @@
 //! process. One that is suspended inside `LocalKey::with` must not be resumed by a destructor of another thread-local:
 //! what it borrows may be gone. Dropping it there is safe: it is leaked, with a report.
 //!
-//! **Nobody is preempted.** A coroutine that computes without a yield, or blocks its thread (a file, a name look-up of
-//! std's, `std::thread::sleep`), keeps all others of its worker waiting; of those that have not started and came by
-//! [`spawn`], other workers help themselves.
+//! **Nobody is preempted.** A coroutine that computes without a yield, or blocks its thread (a file or a name look-up of
+//! std's, `std::thread::sleep`), keeps all others of its worker waiting; of
+//! those that have not started and came by [`spawn`], other workers help themselves. See [`spawn_blocking`] and [`fs`].
 //!
 //! **Stacks do not grow.** 64 KiB is the default, 32 KiB the least; [`Builder::stack_size`] and
 //! [`coroutine::Builder::stack_size`] set it. An overflow is reported by name on stderr, and ends the process
@@ -199,9 +204,11 @@
 //! address alone.
 #![warn(clippy::all)]
 
-mod blocking;
+pub mod blocking;
 mod context;
 pub mod coroutine;
+pub mod fs;
+pub mod future;
 pub mod generator;
 mod home;
 mod id;
@@ -214,20 +221,25 @@ mod lock;
 mod mailbox;
 pub mod net;
 mod park;
+mod pollable;
+pub mod process;
 mod reactor;
 mod run_queue;
 mod runtime;
 mod scope;
 mod seam;
+pub mod signal;
 mod stack;
 pub mod sync;
 mod sys;
 mod task;
+mod threads;
 pub mod time;
 mod timer;
 mod wait;
 mod worker;
 
+pub use crate::blocking::spawn_blocking;
 pub use crate::coroutine::{spawn, spawn_local, yield_now};
 pub use crate::runtime::{Builder, Metrics, Runtime, WORKERS_MAX, run};
 pub use crate::scope::scope;

@@ -435,7 +435,7 @@ impl Worker {
     }
 
     /// Gives back the memory of stacks that nobody has needed for a while; when to look again, if ever.
-    fn trim_deadline(&self) -> Option<Instant> {
+    pub(crate) fn trim_deadline(&self) -> Option<Instant> {
         let home = &self.home;
         let max = home.shared.config.idle_stacks_max;
         let idle = home.idle.borrow().len();

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use super::{Id, Result};
 use crate::home;
@@ -106,13 +108,27 @@ impl<T> JoinHandle<T> {
                 unsafe { self.0.clear_remote_joiner() };
             }
         }
-        // SAFETY: the handle is ours, and `Joining` takes the waker back.
+        if !self.take_back_waker() {
+            return;
+        }
+        // SAFETY: the handle is ours, the slot is empty, and `Joining` takes this waker back.
         let waits = unsafe { self.task.set_remote_joiner(park::unparker().into_waker()) };
         let joining = Joining(self.task);
         while waits && !self.task.is_finished() {
             park::park(WaitReason::Join);
         }
         std::mem::forget(joining);
+    }
+
+    /// Takes back the waker that a poll of this handle has left, if any. True: its slot is empty, and ours; false: the
+    /// coroutine has finished.
+    fn take_back_waker(&self) -> bool {
+        if self.task.has_remote_joiner() {
+            // SAFETY: the handle is ours.
+            unsafe { self.task.clear_remote_joiner() };
+        }
+        // If it finished before the waker could be taken back, the slot is the finisher's, and this says so.
+        !self.task.is_finished()
     }
 
     /// Makes the coroutine unwind from its current or next suspension point, as if it panicked there with
@@ -164,8 +180,34 @@ pub(crate) fn cancel(task: &TaskRef) {
     }
 }
 
+/// The result does not lie in the handle, so nothing in here minds being moved.
+impl<T> Unpin for JoinHandle<T> {}
+
+impl<T> Future for JoinHandle<T> {
+    /// As [`join`](JoinHandle::join) returns it.
+    type Output = Result<T>;
+
+    /// For `async` code, under any executor. Unlike [`join`](JoinHandle::join) it does not run a child that has not
+    /// started; dropping the handle detaches the coroutine.
+    ///
+    /// # Panics
+    /// If polled again after it was ready.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        if self.take_back_waker() {
+            // SAFETY: the handle is ours, and the slot is empty. This waker is taken back by the next poll, by a join,
+            // or by the drop.
+            if unsafe { self.task.set_remote_joiner(context.waker().clone()) } {
+                return Poll::Pending;
+            }
+        }
+        // SAFETY: finished; the handle is ours, of this type. A result that was taken before makes it panic.
+        Poll::Ready(unsafe { self.task.take::<T>() })
+    }
+}
+
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
+        self.take_back_waker();
         self.task.drop_handle(false, 0);
     }
 }

@@ -152,6 +152,15 @@ impl Home {
         }
     }
 
+    /// Some coroutine has a stack and has not finished.
+    pub(crate) fn has_live(&self) -> bool {
+        // SAFETY: the list holds this worker's contexts.
+        self.contexts
+            .borrow()
+            .iter()
+            .any(|context| unsafe { TaskPtr::tenant_of(*context) }.is_some())
+    }
+
     /// How many of its coroutines have a stack and have not finished.
     pub(crate) fn live(&self) -> usize {
         // SAFETY: the list holds this worker's contexts.

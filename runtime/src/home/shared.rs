@@ -15,6 +15,7 @@ use crate::seam::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use crate::seam::sync::{Arc, thread};
 use crate::stack::StackConfig;
 use crate::task::{Message, TaskPtr};
+use crate::threads::Threads;
 
 /// How a runtime was built.
 #[derive(Clone, Debug)]
@@ -27,6 +28,9 @@ pub(crate) struct Config {
     pub(crate) grace: Duration,
     pub(crate) name: Option<Box<str>>,
     pub(crate) report_overflow: bool,
+    /// Of the pool for blocking calls.
+    pub(crate) blocking_threads: usize,
+    pub(crate) blocking_queue: usize,
 }
 
 /// What a runtime is about. Set by the worker that runs the first coroutine, followed by all.
@@ -50,6 +54,8 @@ pub(crate) struct Shared {
     /// CPUs that the process may use.
     pub(crate) cores: usize,
     // Any thread.
+    /// Where blocking calls run.
+    pub(crate) threads: Arc<Threads>,
     /// Spawned by plain threads, not started.
     pub(crate) injector: Injector<Fresh>,
     injected: AtomicU64,
@@ -153,6 +159,7 @@ impl Shared {
 
     pub(crate) fn new(config: Config, mailboxes: Vec<&'static Mailbox<Message>>) -> Self {
         Shared {
+            threads: Threads::new(config.blocking_threads, config.blocking_queue),
             config,
             cores: thread::available_parallelism().map_or(1, |cores| cores.get()),
             seats: mailboxes.into_iter().map(Seat::new).collect(),

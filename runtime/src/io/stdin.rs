@@ -20,7 +20,7 @@
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use crate::blocking;
+use crate::blocking::{self, IfBegun};
 use crate::net::socket::Socket;
 use crate::park::{self, Unparker, WaitReason};
 use crate::reactor::Interest;
@@ -192,7 +192,9 @@ impl Stdin {
         match attempt(How::Now, fd) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // Brings it into memory and no farther: whoever is cancelled meanwhile has not taken it.
-                blocking::offload(|| descriptor::read_ahead(io::stdin().as_fd(), AHEAD))??;
+                blocking::offload(IfBegun::Leave, || {
+                    descriptor::read_ahead(io::stdin().as_fd(), AHEAD)
+                })??;
                 attempt(How::Blocking, fd)
             }
             outcome => outcome,

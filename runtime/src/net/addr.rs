@@ -10,7 +10,7 @@ use std::io;
 use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::{iter, option, slice, vec};
 
-use crate::blocking;
+use crate::blocking::{self, IfBegun};
 
 /// What [`TcpStream::connect`](super::TcpStream::connect) and the `bind`s take for an address: as
 /// [`std::net::ToSocketAddrs`], but a look-up parks the coroutine instead of blocking its worker.
@@ -116,7 +116,9 @@ impl<T: ToSocketAddrs + ?Sized> ToSocketAddrs for &T {
 /// Looks `host` up where it may block.
 fn resolve(host: &str, port: u16) -> io::Result<vec::IntoIter<SocketAddr>> {
     let host = host.to_owned();
-    blocking::offload(move || net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port)))?
+    blocking::offload(IfBegun::Leave, move || {
+        net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port))
+    })?
 }
 
 fn invalid(what: &'static str) -> io::Error {

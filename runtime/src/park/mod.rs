@@ -28,6 +28,7 @@ use std::time::Instant;
 use crate::context::{Context, Suspension};
 use crate::home::{self, Home, Target};
 use crate::interrupts::{Interrupts, Raise};
+use crate::seam::clock;
 use crate::task::{Message, Payload, TaskPtr, TaskRef, Token};
 use crate::timer::TimerKey;
 
@@ -162,6 +163,17 @@ pub(crate) fn check() {
     match home::current() {
         Some((_, task)) => raise_if_due(task),
         None => this_thread(|thread| raise_on_thread(&thread.interrupts)),
+    }
+}
+
+/// Whether [`check`] would raise something in the strand that runs.
+pub(crate) fn is_due() -> bool {
+    match home::current() {
+        Some((_, task)) => task.interrupts.due().is_some(),
+        None => this_thread(|thread| {
+            thread.interrupts.expire_due(clock::now());
+            thread.interrupts.due().is_some()
+        }),
     }
 }
 

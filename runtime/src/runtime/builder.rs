@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::once::wrap_panic_hook;
 use super::{Runtime, WORKERS_MAX};
+use crate::blocking;
 use crate::home::Config;
 use crate::stack::{StackConfig, overflow};
 use crate::sys::process::refuse_in_forked_child;
@@ -39,6 +40,8 @@ impl Builder {
                 grace: Duration::from_secs(5),
                 name: None,
                 report_overflow: true,
+                blocking_threads: blocking::THREADS_MAX,
+                blocking_queue: blocking::QUEUE_MAX,
             },
         }
     }
@@ -103,6 +106,20 @@ impl Builder {
     /// passes all other faults on. Without, it is a bare SIGSEGV, unless another runtime of the process reports.
     pub fn report_overflow(mut self, report: bool) -> Self {
         self.config.report_overflow = report;
+        self
+    }
+
+    /// How many threads run [blocking calls](crate::spawn_blocking), at least 1, 512 by default. They start when they are
+    /// needed, and end after 10 seconds without work.
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.config.blocking_threads = threads;
+        self
+    }
+
+    /// How many blocking calls may wait for a thread, 16,384 by default; whoever brings one more waits until there
+    /// is room.
+    pub fn blocking_queue(mut self, jobs: usize) -> Self {
+        self.config.blocking_queue = jobs;
         self
     }
 

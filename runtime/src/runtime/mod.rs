@@ -217,29 +217,16 @@ impl Runtime {
     /// Becomes worker 0, on this thread.
     #[track_caller]
     fn enter(&self) -> Inside<'_> {
-        refuse_in_forked_child();
-        assert!(
-            !self.is_below(),
-            "Runtime::run while it is running, by a coroutine of its own: spawn another coroutine instead"
-        );
+        let (worker, leave) = self.occupy();
         park::with_interrupts(|interrupts| {
             if interrupts.is_unwinding() {
                 // It is who calls that unwinds, not the coroutines that will run.
                 interrupts.mark_unwinding();
             }
         });
-        // Acquire: pairs with the Release of whoever was inside before.
-        let alone = !self.entered.swap(true, Ordering::Acquire);
-        assert!(
-            alone,
-            "Runtime::run while it is running: a runtime runs one first coroutine at a time"
-        );
-        // SAFETY: we have set `entered`.
-        let worker = unsafe { &*self.worker.get() };
-        let leave = Leave(&self.entered);
         let this = thread::current().id();
         let moved = lock(&self.last_thread).is_some_and(|last| last != this);
-        if worker.home.live() > 0 {
+        if worker.home.has_live() {
             assert!(
                 !moved,
                 "coroutines of this runtime were started on another thread: it can run them only there"
@@ -261,6 +248,24 @@ impl Runtime {
             _seated: seated,
             _leave: leave,
         }
+    }
+
+    /// Gets worker 0 for itself, on whatever thread: to look at it, not yet to run it.
+    #[track_caller]
+    fn occupy(&self) -> (&Worker, Leave<'_>) {
+        refuse_in_forked_child();
+        assert!(
+            !self.is_below(),
+            "Runtime::run while it is running, by a coroutine of its own: spawn another coroutine instead"
+        );
+        // Acquire: pairs with the Release of whoever was inside before.
+        let alone = !self.entered.swap(true, Ordering::Acquire);
+        assert!(
+            alone,
+            "Runtime::run while it is running: a runtime runs one first coroutine at a time"
+        );
+        // SAFETY: we have set `entered`.
+        (unsafe { &*self.worker.get() }, Leave(&self.entered))
     }
 }
 
@@ -316,6 +321,7 @@ impl Drop for Runtime {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        self.end_blocking_calls();
         // SAFETY: nobody is inside, and nothing uses the worker after this; no coroutine of its is alive.
         unsafe { ManuallyDrop::drop(&mut self.worker) };
         self.mailboxes.give_back();
@@ -326,6 +332,19 @@ impl Runtime {
     /// Whether the caller is, directly or through other runtimes, run by a worker of this one.
     fn is_below(&self) -> bool {
         home::entered().any(|home| Arc::ptr_eq(&home.shared, &self.shared))
+    }
+
+    /// Waits for the jobs of the pool that have begun, as long as for a coroutine, and reports those that are left.
+    fn end_blocking_calls(&self) {
+        for site in self
+            .shared
+            .threads
+            .close(clock::after(self.shared.config.grace))
+        {
+            report(&format!(
+                "a blocking call, submitted at {site}, did not end within the grace period: its thread is left alone"
+            ));
+        }
     }
 
     /// Ends all coroutines. False if they could not be, so that everything must stay as it is.

@@ -60,7 +60,7 @@ pub(crate) use program_thread_local;
 /// std's own under a model checker too, for what the process has once: a `static` outlives the
 /// executions that a checker tries, and must be const, which a checker's doubles are not.
 pub(crate) mod real {
-    pub(crate) use std::sync::{Mutex, atomic};
+    pub(crate) use std::sync::{Mutex, OnceLock, atomic};
 
     use std::sync::{MutexGuard, PoisonError};
 

@@ -1,8 +1,10 @@
-//! Calls that any descriptor takes, whatever is behind it.
+//! Calls that any descriptor takes, whatever is behind it, and the descriptor that stands for a process.
+//!
+//! Sources: ioctl(2), fcntl(2), preadv2(2), pidfd_open(2).
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use super::socket;
@@ -87,6 +89,27 @@ pub(crate) fn read_ahead(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     match got {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+/// A descriptor that is readable when the child has ended; close-on-exec.
+///
+/// The child has not been waited for, so its number is still its own.
+///
+/// # Errors
+/// `ENOSYS`: Linux before 5.3, or forced by `RUNTIME_FAIL=pidfd`; `EPERM` in some sandboxes; `EMFILE`; `ESRCH` if the
+/// system has taken the child away because SIGCHLD is ignored.
+pub(crate) fn pidfd_open(child: u32) -> io::Result<OwnedFd> {
+    let failures = std::env::var("RUNTIME_FAIL").unwrap_or_default();
+    if failures.split(',').any(|failure| failure == "pidfd") {
+        return Err(io::Error::from_raw_os_error(libc::ENOSYS));
+    }
+    // SAFETY: takes two numbers and returns one.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child as libc::pid_t, 0) };
+    match i32::try_from(fd) {
+        // SAFETY: not negative, so the kernel has just made it for us; nobody else knows its number.
+        Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A ring adds one to the kernel's counter, and each addition is an edge for epoll. Watched
 //! edge-triggered, the bell is therefore never read: one system call per ring, none per answer. The
-//! counter would need 2^64 - 2 rings to fill.
+//! counter would need 2^64 - 2 rings to fill. A bell that plain threads wait for too, which poll(2) tells for as
+//! long as it is not zero, is [silenced](EventFd::silence).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -36,6 +37,15 @@ impl EventFd {
         debug_assert!(
             written == 8 || io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
         );
+    }
+}
+
+impl EventFd {
+    /// Sets the counter to 0.
+    pub(crate) fn silence(&self) {
+        let mut count = 0u64;
+        // SAFETY: the kernel writes the eight bytes of `count`, which outlives the call. It refuses when the counter is 0.
+        unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut count).cast(), 8) };
     }
 }
 

@@ -11,4 +11,5 @@ pub(crate) mod membarrier;
 pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod signal;
+pub(crate) mod signal_watch;
 pub(crate) mod socket;

@@ -18,6 +18,10 @@ use std::{
 };
 
 pub(crate) use libc::siginfo_t as Info;
+pub use libc::{
+    SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1,
+    SIGUSR2, SIGWINCH,
+};
 
 use super::memory::Span;
 use crate::seam::sync::real::atomic::{
@@ -198,7 +202,7 @@ unsafe fn stack_pointer(_context: *const c_void) -> Option<usize> {
     None
 }
 
-fn action_of(signal: c_int) -> io::Result<libc::sigaction> {
+pub(super) fn action_of(signal: c_int) -> io::Result<libc::sigaction> {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: with a null new value, sigaction(2) only fills in the current one.
     check(unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) })?;
@@ -207,15 +211,22 @@ fn action_of(signal: c_int) -> io::Result<libc::sigaction> {
 }
 
 /// Signal-safe. `handler` is a [`Handler`] (with `SA_SIGINFO`) or `SIG_DFL`.
-fn install(signal: c_int, handler: libc::sighandler_t, flags: c_int) -> io::Result<()> {
+pub(super) fn install(signal: c_int, handler: libc::sighandler_t, flags: c_int) -> io::Result<()> {
     // SAFETY: all zeros is a sigaction: the default, with an empty mask.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     action.sa_sigaction = handler;
     // ONSTACK: the stack that the signal meets may be a full one. RESTART: a handler of ours never
     // makes somebody's system call fail.
     action.sa_flags = flags | libc::SA_ONSTACK | libc::SA_RESTART;
-    // SAFETY: the callers in this file pass a handler that fits its flags and lives for ever.
+    // SAFETY: the callers in `sys` pass a handler that fits its flags and lives for ever.
     check(unsafe { libc::sigaction(signal, &action, ptr::null_mut()) })
+}
+
+/// # Safety
+/// The action is one that may be in place, by its own contract.
+pub(super) unsafe fn set_action(signal: c_int, action: &libc::sigaction) -> io::Result<()> {
+    // SAFETY: the kernel reads the action during the call; the caller answers for what it does.
+    check(unsafe { libc::sigaction(signal, action, ptr::null_mut()) })
 }
 
 fn check(status: c_int) -> io::Result<()> {

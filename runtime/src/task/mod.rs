@@ -32,6 +32,7 @@ mod reference;
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::task::Waker;
@@ -97,6 +98,12 @@ pub(crate) enum WaitReason {
     Event,
     /// Permits of a semaphore.
     Semaphore,
+    /// The end of a child process.
+    Process,
+    /// A signal.
+    Signal,
+    /// A future to become ready.
+    Future,
 }
 
 /// What lies behind the header.
@@ -339,8 +346,11 @@ impl TaskPtr {
         // SAFETY: with `FINISHED` and `WAITER` set by one operation the slot is the finisher's alone.
         let waker = unsafe { (*self.remote_joiner.get()).take() };
         self.release(1);
-        if let Some(waker) = waker {
-            waker.wake();
+        // A waker may be anyone's: what it throws must not end the scheduler.
+        if let Some(waker) = waker
+            && let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake()))
+        {
+            drop_quietly(payload);
         }
     }
 
@@ -398,10 +408,16 @@ impl TaskPtr {
         self.joiner.set(joiner);
     }
 
+    /// A waker was left, and has not been taken back.
+    pub(crate) fn has_remote_joiner(self) -> bool {
+        self.state.load(Ordering::Relaxed) & WAITER != 0
+    }
+
     /// Leaves `waker` to be woken when this task finishes; false if it has.
     ///
     /// # Safety
-    /// The caller owns the handle, and leaves one waker at a time.
+    /// The caller owns the handle, and leaves one waker at a time: a former one was taken back before the task
+    /// finished.
     pub(crate) unsafe fn set_remote_joiner(self, waker: Waker) -> bool {
         // SAFETY: `WAITER` is not set, so the slot is the handle owner's.
         unsafe { *self.remote_joiner.get() = Some(waker) };
