@@ -115,6 +115,7 @@ fn suspend(context: Context) {
 #[cold]
 #[inline(never)]
 fn calm_down(context: Context) {
+    refuse_at_the_threads_end();
     // SAFETY: a coroutine of this worker runs there: the caller.
     if let Some(task) = unsafe { TaskPtr::tenant_of(context) } {
         task.interrupts.is_unwinding();
@@ -135,6 +136,7 @@ fn look_up(context: Context) {
 #[inline(never)]
 fn raise_if_due(task: TaskPtr) {
     crate::sys::process::refuse_in_forked_child();
+    refuse_at_the_threads_end();
     if let Some(cause) = task.interrupts.due() {
         if task.interrupts.count_raise() > SWALLOWED_MAX {
             give_way(task);
@@ -144,6 +146,17 @@ fn raise_if_due(task: TaskPtr) {
     if !task.interrupts.is_pending() && !task.interrupts.is_unwinding() {
         task.context().set_attention(false);
     }
+}
+
+/// # Panics
+/// When destructors of thread-locals run on top of the coroutine.
+fn refuse_at_the_threads_end() {
+    let ending = home::here().is_some_and(|home| home.ending.get());
+    assert!(
+        !ending,
+        "a destructor of a thread-local yields or waits, while the process exits: what the other coroutines were \
+         suspended with may be gone"
+    );
 }
 
 /// Goes on with an unwinding that was caught here, and notes whose it is.

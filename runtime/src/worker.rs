@@ -28,6 +28,7 @@ use crate::seam::sync::atomic::Ordering;
 use crate::seam::sync::{Arc, thread_local};
 use crate::stack::overflow::AltStack;
 use crate::sys::process::{NoUnwind, report, set_timer_slack, watch_forks};
+use crate::sys::thread_end;
 use crate::task::{self, Payload, TaskPtr, TaskRef};
 
 /// The least distance between two wake-ups for timers.
@@ -109,6 +110,7 @@ impl Worker {
     pub(crate) unsafe fn enter(&self) -> io::Result<Seated> {
         let alternate = AltStack::ensure()?;
         watch_forks(park::attract_attention);
+        thread_end::tell(home::end_with_the_thread);
         // SAFETY: the caller's promise.
         let home = unsafe { self.home.enter() };
         Ok(Seated {
@@ -145,6 +147,7 @@ impl Worker {
         self.home.set_current(Some(context));
         // SAFETY: this worker is the only one that resumes its coroutines, one at a time, on one thread.
         unsafe { context.resume() };
+        self.home.note_suspension();
     }
 
     /// Gives a coroutine its stack; false if there is none to be had, which its joiner is told.

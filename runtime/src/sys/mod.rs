@@ -9,3 +9,5 @@ pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod thread_end;
+mod walk;
