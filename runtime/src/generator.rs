@@ -201,8 +201,7 @@ impl<'a> Leave<'a> {
     /// Gives what a generator holds to the strand that resumes it.
     #[inline]
     fn join(held: &'a mut Held) -> Self {
-        let (depth, shields) =
-            park::with_interrupts(|interrupts| (interrupts.depth(), interrupts.shields()));
+        let (depth, shields) = park::inside();
         if held.shields > 0 || !held.frames.is_empty() {
             held.join();
         }
@@ -217,11 +216,10 @@ impl<'a> Leave<'a> {
 impl Drop for Leave<'_> {
     #[inline]
     fn drop(&mut self) {
-        park::with_interrupts(|interrupts| {
-            if interrupts.depth() > self.depth || interrupts.shields() > self.shields {
-                self.held.leave(interrupts, self.depth, self.shields);
-            }
-        });
+        let (depth, shields) = park::inside();
+        if depth > self.depth || shields > self.shields {
+            self.held.leave(self.depth, self.shields);
+        }
     }
 }
 
@@ -241,14 +239,16 @@ impl Held {
     }
 
     #[cold]
-    fn leave(&mut self, interrupts: &Interrupts, depth: usize, shields: u32) {
-        self.frames = interrupts.unlink_from(depth);
+    fn leave(&mut self, depth: usize, shields: u32) {
+        park::with_interrupts(|interrupts| {
+            self.frames = interrupts.unlink_from(depth);
+            self.shields = interrupts.inside().1.saturating_sub(shields);
+            interrupts.remove_shields(self.shields);
+        });
         self.frames
             .iter_mut()
             .filter_map(|frame| frame.timer.take())
             .for_each(park::cancel_timer);
-        self.shields = interrupts.shields() - shields;
-        interrupts.remove_shields(self.shields);
     }
 }
 

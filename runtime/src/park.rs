@@ -418,6 +418,21 @@ pub(crate) fn with_interrupts<T>(f: impl FnOnce(&Interrupts) -> T) -> T {
     }
 }
 
+/// How many timeouts and how many shields the strand that runs is inside of.
+#[inline]
+pub(crate) fn inside() -> (usize, u32) {
+    match home::current() {
+        Some((_, task)) => task.interrupts.inside(),
+        None => {
+            let of_thread = |kept: &RefCell<Option<std::rc::Rc<ThisThread>>>| {
+                let kept = kept.borrow();
+                kept.as_ref().map(|thread| thread.interrupts.inside())
+            };
+            THREAD.try_with(of_thread).ok().flatten().unwrap_or((0, 0))
+        }
+    }
+}
+
 /// Takes a timer back that this worker's timers hold.
 pub(crate) fn cancel_timer(key: TimerKey) {
     if let Some(home) = home::here() {
