@@ -216,6 +216,7 @@ fn pr7_run_is_refused_in_a_destructor_of_a_thread_local_with_live_coroutines() {
     }
     let end = child().run(|_| {
         let keeps = || {
+            ENDS.with(|_| ()); // the oldest, so it goes last
             let runtime = one_worker();
             runtime.spawn(|| {
                 BORROWED.with(|borrowed| {

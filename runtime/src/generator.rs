@@ -27,7 +27,8 @@ use crate::park;
 use crate::seam::sync::thread_local;
 use crate::stack::overflow::{self, AltStack};
 use crate::stack::{Label, StackConfig, Stacks};
-use crate::sys::process::{is_thread_ending, report};
+use crate::sys::process::report;
+use crate::sys::thread_end::{self, Mark};
 use crate::time::watch_frame;
 
 /// What a [`resume`](Generator::resume) has brought.
@@ -67,6 +68,8 @@ where
 {
     raw: Option<RawGenerator<In, Out, Ret>>,
     held: Held,
+    /// When it was suspended; no thread-local that it may borrow has gone while this holds.
+    suspended: Mark,
     /// Where it was resumed, for its yielder to compare.
     resumed_at: Rc<Cell<Place>>,
     label: Box<Label>,
@@ -142,6 +145,7 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
         Generator {
             raw: Some(raw),
             held: Held::default(),
+            suspended: thread_end::mark(),
             resumed_at,
             label,
         }
@@ -150,15 +154,20 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
     /// Runs the body until it suspends itself or returns. Cost: two stack switches.
     ///
     /// # Panics
-    /// With what the body panics with; and if it has ended before.
+    /// With what the body panics with; if it has ended before; and in a destructor of a thread-local, if it was suspended
+    /// before another was destroyed.
     #[inline]
     pub fn resume(&mut self, value: In) -> GeneratorState<Out, Ret> {
         let Some(raw) = self.raw.as_mut().filter(|raw| !raw.is_done()) else {
             panic!("a generator is resumed after its end")
         };
+        if !self.suspended.holds() && raw.is_suspended() {
+            refuse_to_resume();
+        }
         let leave = Leave::join(&mut self.held);
         self.resumed_at.set(home::place());
         let outcome = raw.resume(value);
+        self.suspended = thread_end::mark();
         drop(leave);
         match outcome {
             Ok(out) => GeneratorState::Yielded(out),
@@ -170,6 +179,14 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
     pub fn is_done(&self) -> bool {
         self.raw.as_ref().is_none_or(RawGenerator::is_done)
     }
+}
+
+#[cold]
+fn refuse_to_resume() -> ! {
+    panic!(
+        "a generator is resumed by a destructor of a thread-local, after others have run: what it was suspended with may \
+         be gone"
+    )
 }
 
 /// Takes what the generator holds away from the strand that resumed it, however the resume ends.
@@ -184,8 +201,7 @@ impl<'a> Leave<'a> {
     /// Gives what a generator holds to the strand that resumes it.
     #[inline]
     fn join(held: &'a mut Held) -> Self {
-        let (depth, shields) =
-            park::with_interrupts(|interrupts| (interrupts.depth(), interrupts.shields()));
+        let (depth, shields) = park::inside();
         if held.shields > 0 || !held.frames.is_empty() {
             held.join();
         }
@@ -200,11 +216,10 @@ impl<'a> Leave<'a> {
 impl Drop for Leave<'_> {
     #[inline]
     fn drop(&mut self) {
-        park::with_interrupts(|interrupts| {
-            if interrupts.depth() > self.depth || interrupts.shields() > self.shields {
-                self.held.leave(interrupts, self.depth, self.shields);
-            }
-        });
+        let (depth, shields) = park::inside();
+        if depth > self.depth || shields > self.shields {
+            self.held.leave(self.depth, self.shields);
+        }
     }
 }
 
@@ -224,14 +239,16 @@ impl Held {
     }
 
     #[cold]
-    fn leave(&mut self, interrupts: &Interrupts, depth: usize, shields: u32) {
-        self.frames = interrupts.unlink_from(depth);
+    fn leave(&mut self, depth: usize, shields: u32) {
+        park::with_interrupts(|interrupts| {
+            self.frames = interrupts.unlink_from(depth);
+            self.shields = interrupts.inside().1.saturating_sub(shields);
+            interrupts.remove_shields(self.shields);
+        });
         self.frames
             .iter_mut()
             .filter_map(|frame| frame.timer.take())
             .for_each(park::cancel_timer);
-        self.shields = interrupts.shields() - shields;
-        interrupts.remove_shields(self.shields);
     }
 }
 
@@ -256,7 +273,7 @@ impl<In, Out, Ret> Drop for Generator<In, Out, Ret> {
         let Some(mut raw) = self.raw.take() else {
             return;
         };
-        if raw.is_suspended() && (is_thread_ending() || cfg!(panic = "abort")) {
+        if raw.is_suspended() && (!self.suspended.holds() || cfg!(panic = "abort")) {
             // Its frames may borrow thread-locals that are gone, or cannot be unwound: they stay as they are.
             let label = std::mem::replace(
                 &mut self.label,

@@ -192,8 +192,10 @@ impl Interrupts {
         })
     }
 
-    pub(crate) fn shields(&self) -> u32 {
-        self.shields.get()
+    /// How many frames and how many shields the strand is inside of.
+    #[inline]
+    pub(crate) fn inside(&self) -> (usize, u32) {
+        (self.depth(), self.shields.get())
     }
 
     /// Holds everything off until they are removed.

@@ -182,8 +182,7 @@
 //! may then be raised in a destructor, which aborts, or be held off until the neighbour has finished.
 //!
 //! **Generators.** One that is suspended in a destructor by its own `y.suspend(..)` while it is being dropped aborts the
-//! process. One that is suspended inside `LocalKey::with` must not be resumed by a destructor of another thread-local:
-//! what it borrows may be gone. Dropping it there is safe: it is leaked, with a report.
+//! process.
 //!
 //! **Nobody is preempted.** A coroutine that computes without a yield, or blocks its thread (a file or a name look-up of
 //! std's, `std::thread::sleep`), keeps all others of its worker waiting; of
@@ -197,8 +196,13 @@
 //! **A forked child** cannot use the runtime of its parent: it panics, saying so. Start programs by
 //! [`std::process::Command`], or fork before the first runtime.
 //!
-//! **A [`Runtime`] kept in a thread-local** and dropped while its thread ends leaks the coroutines that are left, and
-//! says so: their frames may refer to thread-locals that are gone.
+//! **Destructors of thread-locals** run when a thread ends, and on top of whatever calls [`std::process::exit`]. Whoever
+//! was suspended before the first of them may have borrowed, by [`LocalKey::with`](std::thread::LocalKey::with), what it
+//! destroys. So once a thread-local is gone that was in use when a generator or a coroutine was last suspended, the
+//! generator cannot be resumed, nor the [`Runtime`] of the coroutine be run; nor can, in a process that ends by
+//! an `exit` in a coroutine, a destructor yield or wait. That is a panic, which in a destructor of a thread-local aborts
+//! the process with its text. Dropped there, a generator is leaked, and of a runtime the coroutines that are left, with a
+//! report. With another C library than glibc, every resume of a suspended generator pays for that by a walk of the stack.
 //!
 //! **Linux only**: epoll, eventfd, madvise. x86_64 and aarch64 are known; elsewhere an overflow is told by the fault's
 //! address alone.

@@ -29,6 +29,7 @@ use crate::seam::sync::{Arc, thread_local};
 use crate::seam::{barrier, clock};
 use crate::stack::overflow::AltStack;
 use crate::sys::process::{NoUnwind, report, set_timer_slack, watch_forks};
+use crate::sys::thread_end;
 use crate::task::{self, Payload, TaskPtr, TaskRef};
 
 /// The least distance between two wake-ups for timers.
@@ -114,6 +115,7 @@ impl Worker {
     pub(crate) unsafe fn enter(&self) -> io::Result<Seated> {
         let alternate = AltStack::ensure()?;
         watch_forks(park::attract_attention);
+        thread_end::tell(home::end_with_the_thread);
         // SAFETY: the caller's promise.
         let home = unsafe { self.home.enter() };
         Ok(Seated {
@@ -139,6 +141,7 @@ impl Worker {
             turns += 1;
             let outcome = self.turn(home, runnable);
             home = home::here().expect("the worker is on this thread");
+            home.note_suspension();
             next = match outcome {
                 Some(yielded) if turns < TURNS_PER_POLL => Some(home.rotate(yielded)),
                 Some(yielded) => {

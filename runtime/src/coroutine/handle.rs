@@ -61,8 +61,11 @@ impl<T> JoinHandle<T> {
         let task = self.task;
         if let Some((home, me)) = home::current() {
             if home.claim(task) {
-                if home.run_child(task) && task.is_finished() {
-                    return 1;
+                if home.run_child(task) {
+                    if task.is_finished() {
+                        return 1;
+                    }
+                    home.note_suspension();
                 }
                 self.wait_at_home(me);
                 return 1;

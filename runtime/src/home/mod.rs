@@ -27,6 +27,7 @@ use crate::run_queue::RunQueue;
 use crate::seam::clock;
 use crate::seam::sync::{Arc, thread_local};
 use crate::stack::{Stacks, pool::Pool};
+use crate::sys::thread_end::{self, Mark};
 use crate::task::{Message, TaskPtr, Token};
 use crate::timer::Timers;
 
@@ -52,6 +53,8 @@ pub(crate) struct Home {
     starts_left: Cell<u32>,
     round_ended: Cell<bool>,
     queue: UnsafeCell<RunQueue<Runnable>>,
+    /// When somebody was last suspended: while this holds, the thread-locals are there that any of them may borrow.
+    pub(crate) last_turn: Cell<Mark>,
 
     // Every join of a child that has not started.
     handovers_left: Cell<u32>,
@@ -78,6 +81,8 @@ pub(crate) struct Home {
     pub(crate) contexts: RefCell<Vec<Context>>,
     /// Contexts of unusual size that nobody runs on any more.
     pub(crate) retired: RefCell<Vec<Context>>,
+    /// Thread-locals are gone that others may have borrowed, and the one that runs is below their destructors: for good.
+    pub(crate) ending: Cell<bool>,
     /// The phase of the runtime that this worker has acted upon.
     pub(crate) phase: Cell<Phase>,
     pub(crate) index: usize,
@@ -150,6 +155,17 @@ pub(crate) fn entered<'a>() -> impl Iterator<Item = &'a Home> {
     std::iter::successors(here(), |home| unsafe { home.outside.get().as_ref() })
 }
 
+/// Lets nobody run any more but the coroutine that does, if thread-locals are going that the others may have borrowed: by
+/// an exit(3) that it has called.
+pub(crate) fn end_with_the_thread() {
+    for home in entered().filter(|home| !home.last_turn.get().holds()) {
+        home.ending.set(true);
+        if let Some(context) = home.current.get() {
+            context.set_attention(true);
+        }
+    }
+}
+
 /// Where the caller is: by which worker and on which context it runs. Compared, never followed.
 #[inline(always)]
 pub(crate) fn place() -> (*const (), Option<Context>) {
@@ -192,6 +208,8 @@ impl Home {
             stacks: RefCell::new(Stacks::new(config.stacks)),
             contexts: RefCell::new(Vec::new()),
             retired: RefCell::new(Vec::new()),
+            last_turn: Cell::new(thread_end::mark()),
+            ending: Cell::new(false),
             phase: Cell::new(Phase::Running),
             index,
             mailbox: shared.seats[index].mailbox,
@@ -220,6 +238,12 @@ impl Home {
     #[inline(always)]
     pub(crate) fn set_current(&self, context: Option<Context>) {
         self.current.set(context);
+    }
+
+    /// Somebody has just been suspended, or has ended.
+    #[inline(always)]
+    pub(crate) fn note_suspension(&self) {
+        self.last_turn.set(thread_end::mark());
     }
 
     pub(crate) fn seat(&self) -> &Seat {

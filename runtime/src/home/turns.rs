@@ -217,6 +217,8 @@ impl Home {
     ///
     /// Against parking the caller, and going to the worker for the child and again for the caller, this saves two
     /// switches and two turns: half of a spawn and join.
+    ///
+    /// Whoever calls it sees to [`note_suspension`](Self::note_suspension), if the child has not ended.
     #[inline(always)]
     pub(crate) fn run_child(&self, child: TaskPtr) -> bool {
         let left = self.handovers_left.get();

@@ -118,6 +118,7 @@ fn suspend(context: Context, suspension: Suspension) {
 #[cold]
 #[inline(never)]
 fn calm_down(context: Context) {
+    refuse_at_the_threads_end();
     // SAFETY: a coroutine of this worker runs there: the caller.
     if let Some(task) = unsafe { TaskPtr::tenant_of(context) } {
         task.interrupts.is_unwinding();
@@ -138,6 +139,7 @@ fn look_up(context: Context) {
 #[inline(never)]
 fn raise_if_due(task: TaskPtr) {
     crate::sys::process::refuse_in_forked_child();
+    refuse_at_the_threads_end();
     if let Some(cause) = task.interrupts.due() {
         if task.interrupts.count_raise() > SWALLOWED_MAX {
             give_way(task);
@@ -147,6 +149,17 @@ fn raise_if_due(task: TaskPtr) {
     if !task.interrupts.is_pending() && !task.interrupts.is_unwinding() {
         task.context().set_attention(false);
     }
+}
+
+/// # Panics
+/// When destructors of thread-locals run on top of the coroutine.
+fn refuse_at_the_threads_end() {
+    let ending = home::here().is_some_and(|home| home.ending.get());
+    assert!(
+        !ending,
+        "a destructor of a thread-local yields or waits, while the process exits: what the other coroutines were \
+         suspended with may be gone"
+    );
 }
 
 /// Goes on with an unwinding that was caught here, and notes whose it is.
@@ -301,6 +314,15 @@ pub(crate) fn with_interrupts<T>(f: impl FnOnce(&Interrupts) -> T) -> T {
     match home::current() {
         Some((_, task)) => f(&task.interrupts),
         None => this_thread(|thread| f(&thread.interrupts)),
+    }
+}
+
+/// How many timeouts and how many shields the strand that runs is inside of.
+#[inline]
+pub(crate) fn inside() -> (usize, u32) {
+    match home::current() {
+        Some((_, task)) => task.interrupts.inside(),
+        None => thread::inside(),
     }
 }
 

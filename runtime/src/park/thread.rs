@@ -220,3 +220,13 @@ fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
         (a, b) => a.or(b),
     }
 }
+
+/// How many timeouts and how many shields the calling thread is inside of.
+#[inline]
+pub(super) fn inside() -> (usize, u32) {
+    let of_thread = |kept: &RefCell<Option<std::rc::Rc<ThisThread>>>| {
+        let kept = kept.borrow();
+        kept.as_ref().map(|thread| thread.interrupts.inside())
+    };
+    THREAD.try_with(of_thread).ok().flatten().unwrap_or((0, 0))
+}

@@ -24,9 +24,7 @@ use crate::seam::clock;
 use crate::seam::sync::atomic::{AtomicBool, Ordering};
 use crate::seam::sync::{Arc, Mutex, lock, thread};
 use crate::sys::memory::refused;
-use crate::sys::process::{
-    NoUnwind, is_forked_child, is_thread_ending, refuse_in_forked_child, report,
-};
+use crate::sys::process::{NoUnwind, is_forked_child, refuse_in_forked_child, report};
 use crate::worker::Worker;
 
 pub use builder::Builder;
@@ -232,8 +230,9 @@ impl Runtime {
                 "coroutines of this runtime were started on another thread: it can run them only there"
             );
             assert!(
-                !is_thread_ending(),
-                "a runtime with live coroutines is run by a destructor of a thread-local"
+                worker.home.last_turn.get().holds(),
+                "a runtime with live coroutines is run by a destructor of a thread-local, after others have run: what they \
+                 were suspended with may be gone"
             );
         } else if moved {
             // Idle contexts too may have what belongs to the old thread in their registers.
@@ -360,9 +359,10 @@ impl Runtime {
             return false;
         }
         // SAFETY: whoever drops the runtime is alone with it.
-        let live = unsafe { &*self.worker.get() }.home.live();
+        let home = &unsafe { &*self.worker.get() }.home;
+        let live = home.live();
         let moved = lock(&self.last_thread).is_some_and(|last| last != thread::current().id());
-        if live > 0 && (moved || is_thread_ending()) {
+        if live > 0 && (moved || !home.last_turn.get().holds()) {
             let why = if moved {
                 "was dropped on another thread"
             } else {

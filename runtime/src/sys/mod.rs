@@ -13,3 +13,5 @@ pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod signal_watch;
 pub(crate) mod socket;
+pub(crate) mod thread_end;
+mod walk;
