@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, resume_unwind};
 
 use crate::home;
 use crate::park::{self, Unparker, WaitReason};
@@ -71,7 +71,7 @@ where
     }));
     match answer.wait()? {
         Ok(result) => Ok(result),
-        Err(panic) => park::rethrow(panic),
+        Err(panic) => resume_unwind(panic),
     }
 }
 

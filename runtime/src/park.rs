@@ -20,16 +20,16 @@
 //! second panic meanwhile would abort the process.
 
 use std::cell::RefCell;
-use std::panic::resume_unwind;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 use std::time::Instant;
 
 use crate::context::Context;
 use crate::home::{self, Home, Target};
-use crate::interrupts::{Cause, Interrupts, Raise};
+use crate::interrupts::{Cause, Interrupts, raise};
 use crate::seam::clock;
 use crate::seam::sync::{Arc, Condvar, Mutex, lock, thread_local};
-use crate::task::{Message, Payload, TaskPtr, TaskRef, Token};
+use crate::sys::walk;
+use crate::task::{Message, TaskPtr, TaskRef, Token};
 use crate::timer::TimerKey;
 
 pub(crate) use crate::task::WaitReason;
@@ -94,7 +94,7 @@ fn park_coroutine(task: TaskPtr, reason: WaitReason) {
 #[inline(always)]
 pub(crate) fn yield_now(home: &Home, context: Context) {
     if context.attention() {
-        calm_down(context);
+        refuse_to_suspend();
     }
     home.enqueue(context);
     suspend(context);
@@ -111,17 +111,6 @@ fn suspend(context: Context) {
     unsafe { context.suspend() }
 }
 
-/// Finds out whether a panic that was noted here is over: the user's code may have caught it.
-#[cold]
-#[inline(never)]
-fn calm_down(context: Context) {
-    refuse_at_the_threads_end();
-    // SAFETY: a coroutine of this worker runs there: the caller.
-    if let Some(task) = unsafe { TaskPtr::tenant_of(context) } {
-        task.interrupts.is_unwinding();
-    }
-}
-
 #[cold]
 #[inline(never)]
 fn look_up(context: Context) {
@@ -135,22 +124,24 @@ fn look_up(context: Context) {
 #[cold]
 #[inline(never)]
 fn raise_if_due(task: TaskPtr) {
-    crate::sys::process::refuse_in_forked_child();
-    refuse_at_the_threads_end();
-    if let Some(cause) = task.interrupts.due() {
+    refuse_to_suspend();
+    if let Some(cause) = due() {
         if task.interrupts.count_raise() > SWALLOWED_MAX {
             give_way(task);
         }
-        task.interrupts.raise(cause);
+        raise(cause);
     }
-    if !task.interrupts.is_pending() && !task.interrupts.is_unwinding() {
+    if !task.interrupts.is_pending() {
         task.context().set_attention(false);
     }
 }
 
 /// # Panics
-/// When destructors of thread-locals run on top of the coroutine.
-fn refuse_at_the_threads_end() {
+/// In a forked child, and when destructors of thread-locals run on top of the coroutine.
+#[cold]
+#[inline(never)]
+fn refuse_to_suspend() {
+    crate::sys::process::refuse_in_forked_child();
     let ending = home::here().is_some_and(|home| home.ending.get());
     assert!(
         !ending,
@@ -159,13 +150,21 @@ fn refuse_at_the_threads_end() {
     );
 }
 
-/// Goes on with an unwinding that was caught here, and notes whose it is.
-pub(crate) fn rethrow(payload: Payload) -> ! {
-    if !payload.is::<Raise>() {
-        with_interrupts(Interrupts::mark_unwinding);
-        attract_attention();
-    }
-    resume_unwind(payload)
+/// What is to be raised in the strand that runs, now.
+///
+/// Cost: nothing, if nothing is, or nobody of this thread unwinds; else a walk of the stack.
+pub(crate) fn due() -> Option<Cause> {
+    let cause = with_interrupts(Interrupts::due)?;
+    (!is_unwinding()).then_some(cause)
+}
+
+/// A second panic must not begin here: in a destructor that an unwinding of this strand runs, or in a panic hook.
+pub(crate) fn is_unwinding() -> bool {
+    std::thread::panicking()
+        && (home::is_in_hook() || {
+            let stack = home::current().map(|(_, task)| task.context().stack().addresses());
+            walk::is_unwinding(stack)
+        })
 }
 
 /// Raises what is due in the strand that runs, if anything.
@@ -397,8 +396,10 @@ pub(crate) fn thread_deadline(deadline: Option<Instant>) -> Option<Instant> {
 fn raise_on_thread(interrupts: &Interrupts) {
     if interrupts.depth() > 0 {
         interrupts.expire_due(clock::now());
-        if let Some(cause @ Cause::Elapsed(_)) = interrupts.due() {
-            interrupts.raise(cause);
+        if let Some(cause @ Cause::Elapsed(_)) = interrupts.due()
+            && !is_unwinding()
+        {
+            raise(cause);
         }
     }
 }

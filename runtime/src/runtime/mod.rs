@@ -16,10 +16,10 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::panic::resume_unwind;
 
 use crate::coroutine::{self, JoinHandle};
 use crate::home::{self, Config, Phase, Shared};
-use crate::park;
 use crate::seam::clock;
 use crate::seam::sync::atomic::{AtomicBool, Ordering};
 use crate::seam::sync::{Arc, Mutex, lock, thread};
@@ -171,7 +171,7 @@ impl Runtime {
         }
         first
             .join()
-            .unwrap_or_else(|payload| park::rethrow(payload))
+            .unwrap_or_else(|payload| resume_unwind(payload))
     }
 
     /// Starts a coroutine from any thread; it may begin on any worker.
@@ -220,12 +220,6 @@ impl Runtime {
             !self.is_below(),
             "Runtime::run while it is running, by a coroutine of its own: spawn another coroutine instead"
         );
-        park::with_interrupts(|interrupts| {
-            if interrupts.is_unwinding() {
-                // It is who calls that unwinds, not the coroutines that will run.
-                interrupts.mark_unwinding();
-            }
-        });
         // Acquire: pairs with the Release of whoever was inside before.
         let alone = !self.entered.swap(true, Ordering::Acquire);
         assert!(

@@ -10,4 +10,4 @@ pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod thread_end;
-mod walk;
+pub(crate) mod walk;
