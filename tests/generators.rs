@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use runtime::coroutine::{self, Cancelled, park, spawn, spawn_local};
 use runtime::generator::GeneratorState::{Complete, Yielded};
-use runtime::generator::{Generator, GeneratorState, r#gen};
+use runtime::generator::{Generator, GeneratorState, Yielder, r#gen};
 use runtime::time::{Elapsed, sleep, timeout};
 use runtime::yield_now;
 use strands_support::*;
@@ -369,6 +369,159 @@ fn a_destructor_may_wait_while_its_generator_is_dropped() {
         drop(generator);
         assert_eq!(done.get(), 1);
         assert!(!thread::panicking());
+    });
+}
+
+/// A generator whose destructor suspends it with the number of suspensions so far.
+fn suspends_in_a_destructor(after: &Tally) -> Generator<(), u32, ()> {
+    let after = after.on_drop();
+    let mut generator = Generator::new(move |y: &Yielder<(), u32>, ()| {
+        let _after = after;
+        let _suspends = OnDrop::new(|| {
+            y.suspend(2);
+            y.suspend(3);
+        });
+        y.suspend(1);
+    });
+    assert_eq!(generator.resume(()), Yielded(1));
+    generator
+}
+
+/// There is nothing that the suspension could return: it would have to unwind, in the middle of an unwinding.
+#[test]
+fn a_generator_that_suspends_itself_in_a_destructor_while_it_is_dropped_is_leaked_with_a_report() {
+    let name = "a_generator_that_suspends_itself_in_a_destructor_while_it_is_dropped_is_leaked_with_a_report";
+    let ended = in_own_process(name, || {
+        anywhere(|| {
+            let after = Tally::default();
+            drop(suspends_in_a_destructor(&after));
+            // The same where its resumer unwinds.
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                let _generator = suspends_in_a_destructor(&after);
+                std::panic::resume_unwind(Box::new("its resumer"));
+            }));
+            assert_eq!(text(&*outcome.unwrap_err()), "its resumer");
+            // Not dropped, it goes on as it is written.
+            let mut generator = suspends_in_a_destructor(&after);
+            assert_eq!(generator.resume(()), Yielded(2));
+            assert_eq!(generator.resume(()), Yielded(3));
+            assert_eq!(after.get(), 0);
+            assert_eq!(generator.resume(()), Complete(()));
+            assert_eq!(after.get(), 1);
+            drop(suspends_in_a_destructor(&after));
+            assert_eq!(
+                timeout(Duration::from_millis(1), || sleep(Duration::MAX)),
+                Err(Elapsed)
+            );
+        });
+        // The thread goes on as before.
+        on_one_worker_and_on_two(|| {
+            let child = spawn_local(|| {
+                let _waits = OnDrop::new(yield_now);
+                park()
+            });
+            yield_now();
+            child.cancel();
+            assert!(child.join().unwrap_err().is::<Cancelled>());
+            assert!(spawn_local(|| panic!("as before")).join().is_err());
+        });
+    });
+    let said = ended.well();
+    assert_eq!(
+        said.matches("is leaked: it suspended itself").count(),
+        9,
+        "{said}"
+    );
+}
+
+/// It has panicked; what it was suspended in is its own unwinding.
+#[test]
+fn a_generator_dropped_in_the_middle_of_its_unwinding_is_leaked_with_a_report() {
+    let name = "a_generator_dropped_in_the_middle_of_its_unwinding_is_leaked_with_a_report";
+    let ended = in_own_process(name, || {
+        anywhere(|| {
+            let mut generator = Generator::new(|y: &Yielder<(), ()>, ()| {
+                let _suspends = OnDrop::new(|| y.suspend(()));
+                std::panic::resume_unwind(Box::new("in the body"));
+            });
+            let _: GeneratorState<(), ()> = generator.resume(());
+            drop(generator);
+        });
+    });
+    assert_eq!(
+        ended
+            .well()
+            .matches("is leaked: it suspended itself")
+            .count(),
+        3
+    );
+}
+
+#[test]
+fn a_generator_that_swallows_its_end_unwinds_from_its_next_suspension() {
+    anywhere(|| {
+        let (swallowed, dropped) = (Tally::default(), Tally::default());
+        let (swallows, local) = (swallowed.clone(), dropped.on_drop());
+        let mut generator = Generator::new(move |y: &Yielder<(), ()>, ()| {
+            let _local = local;
+            let kept: Vec<_> = (0..10)
+                .map(|_| {
+                    catch_unwind(AssertUnwindSafe(|| y.suspend(()))).inspect_err(|_| swallows.add())
+                })
+                .collect();
+            y.suspend(());
+            drop(kept);
+        });
+        assert_eq!(generator.resume(()), Yielded(()));
+        drop(generator);
+        assert_eq!((swallowed.get(), dropped.get()), (10, 1));
+        assert!(!thread::panicking());
+    });
+}
+
+#[test]
+fn a_generator_that_swallows_its_end_for_ever_is_leaked_with_a_report() {
+    let name = "a_generator_that_swallows_its_end_for_ever_is_leaked_with_a_report";
+    let ended = in_own_process(name, || {
+        anywhere(|| {
+            let mut generator = Generator::<(), (), ()>::new(|y, ()| {
+                loop {
+                    let _ = catch_unwind(AssertUnwindSafe(|| y.suspend(())));
+                }
+            });
+            assert_eq!(generator.resume(()), Yielded(()));
+            drop(generator);
+            assert!(!thread::panicking());
+        });
+    });
+    assert_eq!(
+        ended
+            .well()
+            .matches("is leaked: it suspended itself")
+            .count(),
+        3
+    );
+}
+
+#[test]
+fn what_a_body_throws_or_returns_when_it_is_dropped_goes_where_it_should() {
+    anywhere(|| {
+        let mut generator = Generator::<(), (), ()>::new(|y, ()| {
+            let _ = catch_unwind(AssertUnwindSafe(|| y.suspend(())));
+            panic!("instead");
+        });
+        assert_eq!(generator.resume(()), Yielded(()));
+        let outcome = catch_unwind(AssertUnwindSafe(|| drop(generator)));
+        assert_eq!(text(&*outcome.unwrap_err()), "instead");
+        let returned = Tally::default();
+        let value = returned.on_drop();
+        let mut generator = Generator::new(|y: &Yielder<(), ()>, ()| {
+            let _ = catch_unwind(AssertUnwindSafe(|| y.suspend(())));
+            value
+        });
+        assert!(matches!(generator.resume(()), Yielded(())));
+        drop(generator);
+        assert_eq!(returned.get(), 1);
     });
 }
 

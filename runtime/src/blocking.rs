@@ -23,7 +23,7 @@
 use std::fmt;
 use std::io;
 use std::mem;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -195,7 +195,7 @@ where
     loop {
         match handle.packet.poll(own_waker) {
             Poll::Ready(Ok(value)) => return Ok(value),
-            Poll::Ready(Err(Failure::Panicked(payload))) => park::rethrow(payload),
+            Poll::Ready(Err(Failure::Panicked(payload))) => resume_unwind(payload),
             Poll::Ready(Err(Failure::Refused(error))) => return Err(error),
             Poll::Ready(Err(Failure::Withdrawn)) => return Err(runtime_ended()),
             Poll::Pending => {}

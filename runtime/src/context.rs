@@ -23,7 +23,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::mem::size_of;
+use std::mem::{MaybeUninit, size_of};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
@@ -263,39 +263,61 @@ fn prefetch(address: *const u8) {
 // ---- Generators: the same switch, with values -----------------------------------------------------------
 
 /// corosensei's coroutine on one of our stacks, for `generator`.
+///
+/// None goes in when it is to end. Nothing comes out of one that cannot, and is never resumed again.
 pub(crate) struct RawGenerator<In, Out, Ret>
 where
     In: 'static,
     Out: 'static,
     Ret: 'static,
 {
-    coroutine: Coroutine<In, Out, Ret, Stack>,
+    coroutine: Coroutine<Option<In>, MaybeUninit<Out>, Ret, Stack>,
+    has_given_up: bool,
 }
 
+type Inner<In, Out> = corosensei::Yielder<Option<In>, MaybeUninit<Out>>;
+
 /// The end that a generator suspends through.
-pub(crate) struct RawYielder<In, Out>(*const corosensei::Yielder<In, Out>);
+pub(crate) struct RawYielder<In, Out>(*const Inner<In, Out>);
 
 impl<In, Out, Ret> RawGenerator<In, Out, Ret> {
+    /// Makes a generator of `body`, out of which nothing unwinds. What is given to it first is not None.
     pub(crate) fn new<F>(stack: Stack, body: F) -> Self
     where
-        F: FnOnce(RawYielder<In, Out>, In) -> Ret + 'static,
+        F: FnOnce(RawYielder<In, Out>, Option<In>) -> Ret + 'static,
     {
-        let coroutine = Coroutine::with_stack(
-            stack,
-            move |yielder: &corosensei::Yielder<In, Out>, first| body(RawYielder(yielder), first),
-        );
-        RawGenerator { coroutine }
+        let coroutine = Coroutine::with_stack(stack, move |yielder: &Inner<In, Out>, first| {
+            body(RawYielder(yielder), first)
+        });
+        RawGenerator {
+            coroutine,
+            has_given_up: false,
+        }
     }
 
     /// Switches to it; `Err` when it returns.
     #[inline(always)]
     pub(crate) fn resume(&mut self, value: In) -> Result<Out, Ret> {
-        match self.coroutine.resume(value) {
-            CoroutineResult::Yield(out) => Ok(out),
+        debug_assert!(!self.has_given_up);
+        match self.coroutine.resume(Some(value)) {
+            // SAFETY: `RawYielder::suspend` has given a value. `give_up` does not, but that is called only inside `end`.
+            CoroutineResult::Yield(out) => Ok(unsafe { out.assume_init() }),
             CoroutineResult::Return(ret) => Err(ret),
         }
     }
 
+    /// Has it end, from where it is suspended. None if it has given up: it must be forgotten.
+    pub(crate) fn end(&mut self) -> Option<Ret> {
+        match self.coroutine.resume(None) {
+            CoroutineResult::Yield(_) => {
+                self.has_given_up = true;
+                None
+            }
+            CoroutineResult::Return(ret) => Some(ret),
+        }
+    }
+
+    /// It has returned, or panicked.
     #[inline(always)]
     pub(crate) fn is_done(&self) -> bool {
         self.coroutine.done()
@@ -306,8 +328,9 @@ impl<In, Out, Ret> RawGenerator<In, Out, Ret> {
         self.coroutine.started() && !self.coroutine.done()
     }
 
-    /// Unwinds it from where it is suspended, or drops its body if it has not started.
-    pub(crate) fn unwind(&mut self) {
+    /// Drops the body of one that has not started.
+    pub(crate) fn drop_body(&mut self) {
+        assert!(!self.is_suspended());
         self.coroutine.force_unwind();
     }
 
@@ -318,11 +341,21 @@ impl<In, Out, Ret> RawGenerator<In, Out, Ret> {
 }
 
 impl<In, Out> RawYielder<In, Out> {
-    /// Switches back to whoever resumed the generator.
+    /// Switches back to whoever resumed the generator; returns what comes in next.
     #[inline(always)]
-    pub(crate) fn suspend(&self, value: Out) -> In {
+    pub(crate) fn suspend(&self, value: Out) -> Option<In> {
         // SAFETY: the body gets it by value and hands out references that end with the body, while the
         // yielder lies at the bottom of the body's own stack. It is not `Send`.
-        unsafe { (*self.0).suspend(value) }
+        unsafe { (*self.0).suspend(MaybeUninit::new(value)) }
+    }
+
+    /// Switches back for the last time, without a value.
+    ///
+    /// # Safety
+    /// The generator has been told to [end](RawGenerator::end).
+    pub(crate) unsafe fn give_up(&self) -> ! {
+        // SAFETY: as in `suspend`; the caller promises that nobody takes this for a value.
+        unsafe { (*self.0).suspend(MaybeUninit::uninit()) };
+        unreachable!("one that has given up is resumed")
     }
 }

@@ -16,19 +16,23 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::Location;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
+use std::thread::panicking;
 
 use crate::context::{Context, RawGenerator, RawYielder};
 use crate::home;
 use crate::id::Id;
-use crate::interrupts::{Frame, Interrupts, calm};
+use crate::interrupts::Frame;
 use crate::park;
 use crate::seam::sync::thread_local;
 use crate::stack::overflow::{self, AltStack};
 use crate::stack::{Label, StackConfig, Stacks};
 use crate::sys::process::report;
 use crate::sys::thread_end::{self, Mark};
+use crate::sys::walk;
+use crate::task::Payload;
 use crate::time::watch_frame;
 
 /// What a [`resume`](Generator::resume) has brought.
@@ -66,17 +70,39 @@ where
     Out: 'static,
     Ret: 'static,
 {
-    raw: Option<RawGenerator<In, Out, Ret>>,
+    raw: Option<Raw<In, Out, Ret>>,
     held: Held,
     /// When it was suspended; no thread-local that it may borrow has gone while this holds.
     suspended: Mark,
-    /// Where it was resumed, for its yielder to compare.
-    resumed_at: Rc<Cell<Place>>,
+    meeting: Rc<Meeting>,
     label: Box<Label>,
+}
+
+type Raw<In, Out, Ret> = RawGenerator<In, Out, Result<Ret, Payload>>;
+
+/// What a generator and its yielder both look at.
+struct Meeting {
+    /// Where the generator was resumed; [`NOWHERE`] while it is being dropped.
+    resumed_at: Cell<Place>,
+    /// Where it is being dropped.
+    dropped_at: Cell<Place>,
+    /// How often it has been made to unwind.
+    raised: Cell<u32>,
+    /// The addresses of its stack.
+    stack: Range<usize>,
 }
 
 /// A worker and a context; see [`home::place`].
 type Place = (*const (), Option<Context>);
+
+/// Where nobody is.
+const NOWHERE: Place = (std::ptr::without_provenance(1), None);
+
+/// The payload that unwinds a generator when it is dropped.
+struct Dropped;
+
+/// So often may a body swallow that before it is given up.
+const SWALLOWED_MAX: u32 = 1000;
 
 /// What belongs to the stack of a suspended generator, not to the strand that will resume it: the timeouts and
 /// shields that the body is inside of.
@@ -89,7 +115,7 @@ struct Held {
 /// A generator's own end: what its body suspends through.
 pub struct Yielder<In, Out> {
     raw: RawYielder<In, Out>,
-    resumed_at: Rc<Cell<Place>>,
+    meeting: Rc<Meeting>,
     not_send: PhantomData<*mut ()>,
 }
 
@@ -130,23 +156,27 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
         });
         // SAFETY: the label is boxed, and stays until the generator's drop has released the stack.
         unsafe { stack.set_label(&raw const *label) };
-        let resumed_at = Rc::new(Cell::new(home::place()));
-        let place = resumed_at.clone();
-        let raw = RawGenerator::new(stack, move |raw, first| {
-            body(
-                &Yielder {
-                    raw,
-                    resumed_at: place,
-                    not_send: PhantomData,
-                },
-                first,
-            )
+        let meeting = Rc::new(Meeting {
+            resumed_at: Cell::new(NOWHERE),
+            dropped_at: Cell::new(NOWHERE),
+            raised: Cell::new(0),
+            stack: stack.addresses(),
+        });
+        let yielders = meeting.clone();
+        let raw = RawGenerator::new(stack, move |raw, first: Option<In>| {
+            let yielder = Yielder {
+                raw,
+                meeting: yielders,
+                not_send: PhantomData,
+            };
+            let first = first.expect("it is resumed before it is told to end");
+            catch_unwind(AssertUnwindSafe(|| body(&yielder, first)))
         });
         Generator {
             raw: Some(raw),
             held: Held::default(),
             suspended: thread_end::mark(),
-            resumed_at,
+            meeting,
             label,
         }
     }
@@ -158,6 +188,22 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
     /// before another was destroyed.
     #[inline]
     pub fn resume(&mut self, value: In) -> GeneratorState<Out, Ret> {
+        if panicking() {
+            return self.resume_by_a_call(value);
+        }
+        self.go_on(value)
+    }
+
+    /// Where the resumer may be a destructor that an unwinding runs, which is told by the calls on its stack, and the
+    /// switch is none.
+    #[cold]
+    #[inline(never)]
+    fn resume_by_a_call(&mut self, value: In) -> GeneratorState<Out, Ret> {
+        self.go_on(value)
+    }
+
+    #[inline(always)]
+    fn go_on(&mut self, value: In) -> GeneratorState<Out, Ret> {
         let Some(raw) = self.raw.as_mut().filter(|raw| !raw.is_done()) else {
             panic!("a generator is resumed after its end")
         };
@@ -165,13 +211,14 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
             refuse_to_resume();
         }
         let leave = Leave::join(&mut self.held);
-        self.resumed_at.set(home::place());
+        self.meeting.resumed_at.set(home::place());
         let outcome = raw.resume(value);
         self.suspended = thread_end::mark();
         drop(leave);
         match outcome {
             Ok(out) => GeneratorState::Yielded(out),
-            Err(ret) => GeneratorState::Complete(ret),
+            Err(Ok(ret)) => GeneratorState::Complete(ret),
+            Err(Err(payload)) => resume_unwind(payload),
         }
     }
 
@@ -189,7 +236,7 @@ fn refuse_to_resume() -> ! {
     )
 }
 
-/// Takes what the generator holds away from the strand that resumed it, however the resume ends.
+/// Takes what the generator holds away from the strand that resumed it.
 struct Leave<'a> {
     held: &'a mut Held,
     // What the strand had before.
@@ -260,11 +307,36 @@ impl<In, Out> Yielder<In, Out> {
     /// that the body runs: the one that resumed the generator cannot go on while that is on the way.
     #[inline]
     pub fn suspend(&self, value: Out) -> In {
+        if self.meeting.resumed_at.get() != home::place() {
+            self.suspend_while_dropped();
+        }
+        match self.raw.suspend(value) {
+            Some(value) => value,
+            None => self.unwind(),
+        }
+    }
+
+    /// A suspension in the course of the generator's drop, after it was made to unwind.
+    #[cold]
+    fn suspend_while_dropped(&self) -> ! {
         assert!(
-            self.resumed_at.get() == home::place(),
+            self.meeting.dropped_at.get() == home::place(),
             "a generator is suspended from inside of something that it runs"
         );
-        self.raw.suspend(value)
+        self.unwind()
+    }
+
+    /// Unwinds the generator. If that cannot be, because it is in the middle of an unwinding, or if it has been of no
+    /// avail, suspends it for good.
+    #[cold]
+    fn unwind(&self) -> ! {
+        let Meeting { raised, stack, .. } = &*self.meeting;
+        raised.set(raised.get() + 1);
+        if raised.get() > SWALLOWED_MAX || panicking() && walk::is_unwinding(Some(stack.clone())) {
+            // SAFETY: its drop has told it to end: so `suspend` knows, and so did who called this.
+            unsafe { self.raw.give_up() }
+        }
+        resume_unwind(Box::new(Dropped))
     }
 }
 
@@ -273,39 +345,65 @@ impl<In, Out, Ret> Drop for Generator<In, Out, Ret> {
         let Some(mut raw) = self.raw.take() else {
             return;
         };
-        if raw.is_suspended() && (!self.suspended.holds() || cfg!(panic = "abort")) {
-            // Its frames may borrow thread-locals that are gone, or cannot be unwound: they stay as they are.
-            let label = std::mem::replace(
-                &mut self.label,
-                Box::new(Label {
-                    name: None,
-                    id: Id::take_one(),
-                    spawned_at: Location::caller(),
-                }),
-            );
-            let why = if cfg!(panic = "abort") {
-                "it cannot unwind without panic = \"unwind\""
-            } else {
-                "its thread was ending"
+        let outcome = if raw.is_suspended() {
+            // Frames that may borrow thread-locals that are gone, or cannot be unwound, stay as they are.
+            if cfg!(panic = "abort") {
+                return self.leak(raw, "it cannot unwind without panic = \"unwind\"");
+            }
+            if !self.suspended.holds() {
+                return self.leak(raw, "its thread was ending");
+            }
+            let Some(outcome) = self.end(&mut raw) else {
+                return self.leak(
+                    raw,
+                    "it suspended itself in a destructor, or went on after its end",
+                );
             };
-            report(&format!(
-                "a generator made at {} was dropped while it was suspended, and is leaked: {why}",
-                label.spawned_at
-            ));
-            std::mem::forget((raw, label));
-            return;
-        }
-        let leave = Leave::join(&mut self.held);
-        // Its destructors may wait; nothing may be raised there. The strand is asked for again at the end: they may
-        // have been carried to another, by a generator around this one.
-        self.resumed_at.set(home::place());
-        let flag = park::with_interrupts(Interrupts::mark_unwinding);
-        raw.unwind();
-        calm(&flag);
-        drop(leave);
+            outcome.map(drop)
+        } else if raw.is_done() {
+            Ok(())
+        } else {
+            catch_unwind(AssertUnwindSafe(|| raw.drop_body()))
+        };
         let stack = raw.into_stack();
         // While the thread ends the stacks may be gone already; then this one is lost with its slab.
         let _ = STACKS.try_with(|stacks| stacks.borrow_mut().release(stack));
+        match outcome {
+            Err(payload) if !payload.is::<Dropped>() => resume_unwind(payload),
+            _ => {}
+        }
+    }
+}
+
+impl<In, Out, Ret> Generator<In, Out, Ret> {
+    /// Unwinds the body from where it is suspended. None if it cannot be.
+    fn end(&mut self, raw: &mut Raw<In, Out, Ret>) -> Option<Result<Ret, Payload>> {
+        // Its destructors may wait; nothing may be raised there. The strand is asked for again at the end: they may
+        // have been carried to another, by a generator around this one.
+        park::with_interrupts(|interrupts| interrupts.add_shields(1));
+        let leave = Leave::join(&mut self.held);
+        self.meeting.resumed_at.set(NOWHERE);
+        self.meeting.dropped_at.set(home::place());
+        let outcome = raw.end();
+        drop(leave);
+        park::with_interrupts(|interrupts| interrupts.remove_shields(1));
+        outcome
+    }
+
+    /// Leaves the body where it is suspended, for ever, and says so.
+    #[cold]
+    fn leak(&mut self, raw: Raw<In, Out, Ret>, why: &str) {
+        report(&format!(
+            "a generator made at {} was dropped while it was suspended, and is leaked: {why}",
+            self.label.spawned_at
+        ));
+        let nobody = Label {
+            name: None,
+            id: self.label.id,
+            spawned_at: self.label.spawned_at,
+        };
+        // What is on the stack refers to the label.
+        std::mem::forget((raw, std::mem::replace(&mut self.label, Box::new(nobody))));
     }
 }
 

@@ -10,27 +10,20 @@
 //!   cancelled                    Cancelled                 the root: join gets Err(Cancelled)
 //! ```
 //!
-//! **Never while it unwinds.** A second panic in a destructor would abort the process. But
-//! `thread::panicking()` speaks of the thread: it is true for all coroutines of a worker while one of
-//! them is suspended in a destructor. So each strand keeps a flag of its own: set when something is
-//! raised here or when the panic hook runs on it, cleared with the payload, or when `panicking()` is
-//! seen false, which says that nobody on this thread unwinds. For a panic that the user's code has caught, of which
-//! nothing tells us, that is looked at whenever the strand suspends, until it is.
+//! **Never while it unwinds.** A second panic in a destructor would abort the process. But `thread::panicking()`
+//! speaks of the thread: it is true for all coroutines of a worker while one of them is suspended in a destructor.
+//! Whoever is about to raise something then [looks at the stack](crate::sys::walk), which tells for sure.
 //!
 //! Plain data and rules; `park` does the raising.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
-use crate::seam::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-    thread_local,
-};
+use crate::seam::sync::thread_local;
 use crate::timer::TimerKey;
 
 /// What [`join`](crate::coroutine::JoinHandle::join) returns of a coroutine that was cancelled, as the
@@ -56,11 +49,8 @@ impl fmt::Display for Cancelled {
 
 impl std::error::Error for Cancelled {}
 
-/// The payload that unwinds; its drop says that the unwinding has ended.
-pub(crate) struct Raise {
-    cause: Cause,
-    unwinding: Flag,
-}
+/// The payload that unwinds.
+pub(crate) struct Raise(pub(crate) Cause);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -82,12 +72,7 @@ pub(crate) struct Frame {
     pub(crate) expired: bool,
 }
 
-/// Whether an unwinding goes on.
-pub(crate) type Flag = Arc<AtomicBool>;
-
 thread_local! {
-    /// The flags of the strands of this thread that unwind.
-    static UNWINDING: RefCell<Vec<Flag>> = const { RefCell::new(Vec::new()) };
     static NEXT_FRAME: Cell<u64> = const { Cell::new(1) };
 }
 
@@ -99,14 +84,7 @@ pub(crate) struct Interrupts {
     shields: Cell<u32>,
     raised: Cell<u32>,
     /// What most strands never have.
-    seldom: OnceCell<Box<Seldom>>,
-}
-
-#[derive(Default)]
-struct Seldom {
-    /// One for each unwinding that has begun here and has not been seen to end.
-    unwinding: RefCell<Vec<Flag>>,
-    frames: RefCell<Vec<Frame>>,
+    frames: OnceCell<Box<RefCell<Vec<Frame>>>>,
 }
 
 impl Interrupts {
@@ -115,7 +93,7 @@ impl Interrupts {
             cancelled: Cell::new(false),
             shields: Cell::new(0),
             raised: Cell::new(0),
-            seldom: OnceCell::new(),
+            frames: OnceCell::new(),
         }
     }
 
@@ -124,15 +102,16 @@ impl Interrupts {
         self.cancelled.set(true);
     }
 
-    fn seldom(&self) -> &Seldom {
-        self.seldom.get_or_init(Box::default)
-    }
-
     /// Calls `f` with the frames; `empty` if there never was one.
     fn frames<T>(&self, empty: T, f: impl FnOnce(&mut Vec<Frame>) -> T) -> T {
-        self.seldom
+        self.frames
             .get()
-            .map_or(empty, |seldom| f(&mut seldom.frames.borrow_mut()))
+            .map_or(empty, |frames| f(&mut frames.borrow_mut()))
+    }
+
+    /// The same, and makes room for some.
+    fn frames_to_be(&self) -> RefMut<'_, Vec<Frame>> {
+        self.frames.get_or_init(Box::default).borrow_mut()
     }
 
     /// Something waits to be raised, though perhaps not now.
@@ -141,11 +120,11 @@ impl Interrupts {
             || self.frames(false, |frames| frames.iter().any(|frame| frame.expired))
     }
 
-    /// What is to be raised at this suspension point.
+    /// What is to be raised at this suspension point, unless it is in the middle of an unwinding.
     ///
     /// The outermost expired frame wins: unwinding to it ends the inner ones as well.
     pub(crate) fn due(&self) -> Option<Cause> {
-        if cfg!(panic = "abort") || self.shields.get() > 0 || self.is_unwinding() {
+        if cfg!(panic = "abort") || self.shields.get() > 0 {
             return None;
         }
         if self.cancelled.get() {
@@ -165,31 +144,12 @@ impl Interrupts {
         self.raised.get()
     }
 
-    /// Starts to unwind because of `cause`. Calls no panic hook.
-    pub(crate) fn raise(&self, cause: Cause) -> ! {
-        let unwinding = self.mark_unwinding();
-        resume_unwind(Box::new(Raise { cause, unwinding }))
-    }
-
-    /// What a caught payload means to the root: a raised cancellation becomes [`Cancelled`].
-    pub(crate) fn caught(&self, payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
-        self.mark_calm();
-        if payload.is::<Raise>() {
-            Box::new(Cancelled)
-        } else {
-            payload
-        }
-    }
-
     /// Holds everything off until `f` returns, which must be in this same strand.
     pub(crate) fn shielded<T>(&self, f: impl FnOnce() -> T) -> T {
         self.add_shields(1);
         let outcome = catch_unwind(AssertUnwindSafe(f));
         self.remove_shields(1);
-        outcome.unwrap_or_else(|payload| {
-            self.mark_unwinding();
-            resume_unwind(payload)
-        })
+        outcome.unwrap_or_else(|payload| resume_unwind(payload))
     }
 
     /// How many frames and how many shields the strand is inside of.
@@ -209,74 +169,17 @@ impl Interrupts {
     }
 }
 
-// ---- Who unwinds ---------------------------------------------------------------------------------
-
-impl Interrupts {
-    /// This strand, not just some other on its thread, is in the middle of an unwinding.
-    pub(crate) fn is_unwinding(&self) -> bool {
-        if !std::thread::panicking() {
-            with_flags(|flags| {
-                flags
-                    .drain(..)
-                    .for_each(|flag| flag.store(false, Ordering::Relaxed))
-            });
-            return false;
-        }
-        let own = self.seldom().unwinding.borrow().iter().any(is_set);
-        // Somebody unwinds. If nobody has said so it is us, by a `resume_unwind` of the user's own.
-        own || !with_flags(|flags| flags.iter().any(is_set))
-    }
-
-    /// Notes that this strand unwinds from now on: by us, or by a panic, whose hook runs right now.
-    pub(crate) fn mark_unwinding(&self) -> Flag {
-        let flag = Arc::new(AtomicBool::new(true));
-        with_flags(|flags| {
-            flags.retain(is_set);
-            flags.push(flag.clone());
-        });
-        let mut own = self.seldom().unwinding.borrow_mut();
-        own.retain(is_set);
-        own.push(flag.clone());
-        flag
-    }
-
-    /// Notes that this strand's unwinding was caught.
-    pub(crate) fn mark_calm(&self) {
-        if let Some(seldom) = self.seldom.get() {
-            seldom
-                .unwinding
-                .borrow_mut()
-                .drain(..)
-                .for_each(|flag| calm(&flag));
-        }
-    }
+/// Starts to unwind because of `cause`. Calls no panic hook.
+pub(crate) fn raise(cause: Cause) -> ! {
+    resume_unwind(Box::new(Raise(cause)))
 }
 
-/// Says that an unwinding has ended.
-pub(crate) fn calm(flag: &Flag) {
-    flag.store(false, Ordering::Relaxed);
-}
-
-fn is_set(flag: &Flag) -> bool {
-    flag.load(Ordering::Relaxed)
-}
-
-/// Works on the flags of this thread; while the thread ends, on none.
-fn with_flags<T: Default>(f: impl FnOnce(&mut Vec<Flag>) -> T) -> T {
-    UNWINDING
-        .try_with(|flags| f(&mut flags.borrow_mut()))
-        .unwrap_or_default()
-}
-
-impl Raise {
-    pub(crate) fn cause(&self) -> Cause {
-        self.cause
-    }
-}
-
-impl Drop for Raise {
-    fn drop(&mut self) {
-        self.unwinding.store(false, Ordering::Relaxed);
+/// What a caught payload means to the root: a raised cancellation becomes [`Cancelled`].
+pub(crate) fn caught(payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
+    if payload.is::<Raise>() {
+        Box::new(Cancelled)
+    } else {
+        payload
     }
 }
 
@@ -286,7 +189,7 @@ impl Interrupts {
     /// Enters a frame, the innermost from now on.
     pub(crate) fn push_frame(&self, deadline: Instant) -> FrameId {
         let id = FrameId(NEXT_FRAME.replace(NEXT_FRAME.get() + 1));
-        self.seldom().frames.borrow_mut().push(Frame {
+        self.frames_to_be().push(Frame {
             id,
             deadline,
             timer: None,
@@ -363,7 +266,7 @@ impl Interrupts {
 
     /// Adds frames as the innermost ones: those of a generator that is resumed.
     pub(crate) fn link(&self, frames: Vec<Frame>) {
-        self.seldom().frames.borrow_mut().extend(frames);
+        self.frames_to_be().extend(frames);
     }
 }
 
@@ -394,43 +297,6 @@ mod tests {
         strand.shielded(|| assert_eq!(strand.due(), None));
         assert_eq!(strand.due(), Some(Cause::Cancelled));
         assert!(strand.is_pending());
-    }
-
-    #[test]
-    fn nothing_is_due_while_this_strand_unwinds_but_a_neighbour_is_raised() {
-        struct InDestructor<'a>(&'a Interrupts, &'a Interrupts);
-        impl Drop for InDestructor<'_> {
-            fn drop(&mut self) {
-                assert_eq!(self.0.due(), None, "the one that unwinds");
-                assert_eq!(
-                    self.1.due(),
-                    Some(Cause::Cancelled),
-                    "its neighbour on the thread"
-                );
-            }
-        }
-        let (unwinding, neighbour) = (Interrupts::new(), Interrupts::new());
-        unwinding.cancel();
-        neighbour.cancel();
-        let caught = catch_unwind(AssertUnwindSafe(|| {
-            let _destructor = InDestructor(&unwinding, &neighbour);
-            unwinding.raise(Cause::Cancelled);
-        }));
-        assert_eq!(
-            unwinding.due(),
-            Some(Cause::Cancelled),
-            "raised again, the payload still held"
-        );
-        drop(caught);
-    }
-
-    #[test]
-    fn a_forgotten_payload_does_not_hold_off_the_next_raise() {
-        let strand = Interrupts::new();
-        strand.cancel();
-        let caught = catch_unwind(AssertUnwindSafe(|| strand.raise(Cause::Cancelled)));
-        std::mem::forget(caught);
-        assert_eq!(strand.due(), Some(Cause::Cancelled));
     }
 
     #[test]

@@ -89,7 +89,8 @@
 //!    are right. A register carries why: `Suspension::Yielded`.
 //! 3. Whoever resumed A goes on. If A is a child at its first suspension, that may be the one that joins it, who puts it
 //!    into the queue; else it is the worker: `Context::resume` returns in `Worker::turn`, which returns to the loop of
-//!    `Worker::round`. Who called *that* is `Runtime::run` on the first worker, `Worker::work` on the others.
+//!    `Worker::round`. That sees by `Home::note_suspension` whether a thread-local has come into use that A may borrow.
+//!    Who called *that* is `Runtime::run` on the first worker, `Worker::work` on the others.
 //! 4. After 64 turns the round ends, and `Worker::poll` comes before the next.
 //! 5. `Home::rotate` puts A's context at the end of the `RunQueue`, a ring, and takes B from its head: `RunQueue::rotate`,
 //!    which asks `seam::schedule::pick` which one. It does not look at A or B.
@@ -176,13 +177,13 @@
 //! **`panic = "abort"`**: nothing can be unwound. `cancel` and `timeout` panic, saying so, and what still waits at the
 //! end of [`run`] is leaked, with a report of how many.
 //!
-//! **Unwindings that nothing tells us of.** We know that a coroutine unwinds from the panic hook, which we wrap once,
-//! and from what we raise. A panic hook that is set later, or [`std::panic::resume_unwind`] called by a coroutine while a
-//! neighbour waits in a destructor in the middle of its own unwinding, is not told from that neighbour's: a cancellation
-//! may then be raised in a destructor, which aborts, or be held off until the neighbour has finished.
+//! **A panic hook** does not suspend: a yield in it does nothing, a wait blocks the thread. That holds of the hook that was
+//! set when the first [`Runtime`] was built. One that is set later must not yield or wait: the others would run in its
+//! middle, where std ends the process if one of them panics, and a cancellation may be raised in it, instead of the panic.
 //!
-//! **Generators.** One that is suspended in a destructor by its own `y.suspend(..)` while it is being dropped aborts the
-//! process.
+//! **Generators.** One that suspends itself by its own `y.suspend(..)` in a destructor, in the middle of an unwinding, and is
+//! dropped then, or does so while it is being dropped, cannot be unwound: it is leaked, with a report, and
+//! `std::thread::panicking()` stays true on its thread.
 //!
 //! **Nobody is preempted.** A coroutine that computes without a yield, or blocks its thread (a file or a name look-up of
 //! std's, `std::thread::sleep`), keeps all others of its worker waiting; of

@@ -12,9 +12,10 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::coroutine::{self, Builder, Cancelled, Id, JoinHandle, Result};
+use crate::interrupts::caught;
 use crate::park::{self, Unparker, WaitReason};
 use crate::seam::sync::atomic::{AtomicUsize, Ordering};
 use crate::seam::sync::{Arc, Mutex, lock};
@@ -104,7 +105,7 @@ where
     let thrown = lock(&scope.state.thrown).take();
     match (outcome, thrown) {
         // What a child threw came first: the body has at most stumbled over its absence.
-        (_, Some(payload)) | (Err(payload), None) => park::rethrow(payload),
+        (_, Some(payload)) | (Err(payload), None) => resume_unwind(payload),
         (Ok(value), None) => {
             if interrupted {
                 // The children were cancelled for it, so their work is not done.
@@ -163,8 +164,7 @@ struct Child<F, T> {
 impl<F: FnOnce() -> T, T> Child<F, T> {
     fn run(self) {
         let Child { f, slot, end } = self;
-        let outcome = catch_unwind(AssertUnwindSafe(f))
-            .map_err(|payload| park::with_interrupts(|interrupts| interrupts.caught(payload)));
+        let outcome = catch_unwind(AssertUnwindSafe(f)).map_err(caught);
         if outcome
             .as_ref()
             .is_err_and(|payload| !payload.is::<Cancelled>())
@@ -281,7 +281,7 @@ impl State {
         let mut interrupted = false;
         // Acquire: pairs with the Release in `leave`.
         while self.running.load(Ordering::Acquire) > 0 {
-            if !interrupted && park::with_interrupts(|interrupts| interrupts.due().is_some()) {
+            if !interrupted && park::due().is_some() {
                 interrupted = true;
                 self.cancel_children();
             }

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 pub use std::time::{Duration, Instant};
 
@@ -106,12 +106,10 @@ pub fn deadline<T>(deadline: Instant, f: impl FnOnce() -> T) -> Result<T, Elapse
     let outcome = catch_unwind(AssertUnwindSafe(f));
     let id = frame.id;
     drop(frame);
-    outcome.map_err(
-        |payload| match payload.downcast_ref::<Raise>().map(Raise::cause) {
-            Some(Cause::Elapsed(raised)) if raised == id => Elapsed,
-            _ => park::rethrow(payload),
-        },
-    )
+    outcome.map_err(|payload| match payload.downcast_ref() {
+        Some(Raise(Cause::Elapsed(raised))) if *raised == id => Elapsed,
+        _ => resume_unwind(payload),
+    })
 }
 
 /// One frame of a timeout, entered; left when dropped.

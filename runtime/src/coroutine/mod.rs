@@ -14,7 +14,7 @@ mod builder;
 mod handle;
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crate::home;
@@ -282,5 +282,5 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
     park::with_interrupts(|interrupts| interrupts.add_shields(1));
     let outcome = catch_unwind(AssertUnwindSafe(f));
     park::with_interrupts(|interrupts| interrupts.remove_shields(1));
-    outcome.unwrap_or_else(|payload| park::rethrow(payload))
+    outcome.unwrap_or_else(|payload| resume_unwind(payload))
 }

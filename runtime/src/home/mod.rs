@@ -101,6 +101,7 @@ unsafe impl Send for Fresh {}
 thread_local! {
     /// The worker that runs on this thread; null on a plain thread.
     static HOME: Cell<*const Home> = const { Cell::new(std::ptr::null()) };
+    static IN_HOOK: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The worker of this thread.
@@ -138,15 +139,24 @@ pub(crate) fn strand<'a>() -> Option<(&'a Home, TaskPtr)> {
     })
 }
 
-/// Runs a panic hook on the coroutine that panics, as on a plain thread.
+/// Runs a panic hook as on a plain thread, whoever it is that panics.
 pub(crate) fn in_hook(hook: impl FnOnce()) {
-    let Some((home, context)) = running() else {
-        return hook();
-    };
-    home.in_hook.set(home.current.take());
+    let strand = running();
+    if let Some((home, _)) = strand {
+        home.in_hook.set(home.current.take());
+    }
+    let outer = IN_HOOK.replace(true);
     hook(); // a panic in here ends the process
-    home.current.set(Some(context));
-    home.in_hook.set(None);
+    IN_HOOK.set(outer);
+    if let Some((home, context)) = strand {
+        home.current.set(Some(context));
+        home.in_hook.set(None);
+    }
+}
+
+/// A panic hook runs on this thread.
+pub(crate) fn is_in_hook() -> bool {
+    IN_HOOK.get()
 }
 
 /// The workers that have entered this thread, the innermost first.

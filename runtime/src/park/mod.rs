@@ -21,15 +21,15 @@
 
 mod thread;
 
-use std::panic::resume_unwind;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 use std::time::Instant;
 
 use crate::context::{Context, Suspension};
 use crate::home::{self, Home, Target};
-use crate::interrupts::{Interrupts, Raise};
+use crate::interrupts::{Cause, Interrupts, raise};
 use crate::seam::clock;
-use crate::task::{Message, Payload, TaskPtr, TaskRef, Token};
+use crate::sys::walk;
+use crate::task::{Message, TaskPtr, TaskRef, Token};
 use crate::timer::TimerKey;
 
 pub(crate) use crate::task::WaitReason;
@@ -97,7 +97,7 @@ fn park_coroutine(task: TaskPtr, reason: WaitReason) {
 #[inline(always)]
 pub(crate) fn yield_now(context: Context) {
     if context.attention() {
-        calm_down(context);
+        refuse_to_suspend();
     }
     suspend(context, Suspension::Yielded);
     // Once more: a yield has nothing to lose.
@@ -114,17 +114,6 @@ fn suspend(context: Context, suspension: Suspension) {
     unsafe { context.suspend(suspension) }
 }
 
-/// Finds out whether a panic that was noted here is over: the user's code may have caught it.
-#[cold]
-#[inline(never)]
-fn calm_down(context: Context) {
-    refuse_at_the_threads_end();
-    // SAFETY: a coroutine of this worker runs there: the caller.
-    if let Some(task) = unsafe { TaskPtr::tenant_of(context) } {
-        task.interrupts.is_unwinding();
-    }
-}
-
 #[cold]
 #[inline(never)]
 fn look_up(context: Context) {
@@ -138,22 +127,24 @@ fn look_up(context: Context) {
 #[cold]
 #[inline(never)]
 fn raise_if_due(task: TaskPtr) {
-    crate::sys::process::refuse_in_forked_child();
-    refuse_at_the_threads_end();
-    if let Some(cause) = task.interrupts.due() {
+    refuse_to_suspend();
+    if let Some(cause) = due() {
         if task.interrupts.count_raise() > SWALLOWED_MAX {
             give_way(task);
         }
-        task.interrupts.raise(cause);
+        raise(cause);
     }
-    if !task.interrupts.is_pending() && !task.interrupts.is_unwinding() {
+    if !task.interrupts.is_pending() {
         task.context().set_attention(false);
     }
 }
 
 /// # Panics
-/// When destructors of thread-locals run on top of the coroutine.
-fn refuse_at_the_threads_end() {
+/// In a forked child, and when destructors of thread-locals run on top of the coroutine.
+#[cold]
+#[inline(never)]
+fn refuse_to_suspend() {
+    crate::sys::process::refuse_in_forked_child();
     let ending = home::here().is_some_and(|home| home.ending.get());
     assert!(
         !ending,
@@ -162,13 +153,21 @@ fn refuse_at_the_threads_end() {
     );
 }
 
-/// Goes on with an unwinding that was caught here, and notes whose it is.
-pub(crate) fn rethrow(payload: Payload) -> ! {
-    if !payload.is::<Raise>() {
-        with_interrupts(Interrupts::mark_unwinding);
-        attract_attention();
-    }
-    resume_unwind(payload)
+/// What is to be raised in the strand that runs, now.
+///
+/// Cost: nothing, if nothing is, or nobody of this thread unwinds; else a walk of the stack.
+pub(crate) fn due() -> Option<Cause> {
+    let cause = with_interrupts(Interrupts::due)?;
+    (!is_unwinding()).then_some(cause)
+}
+
+/// A second panic must not begin here: in a destructor that an unwinding of this strand runs, or in a panic hook.
+pub(crate) fn is_unwinding() -> bool {
+    std::thread::panicking()
+        && (home::is_in_hook() || {
+            let stack = home::current().map(|(_, task)| task.context().stack().addresses());
+            walk::is_unwinding(stack)
+        })
 }
 
 /// Raises what is due in the strand that runs, if anything.
@@ -181,13 +180,11 @@ pub(crate) fn check() {
 
 /// Whether [`check`] would raise something in the strand that runs.
 pub(crate) fn is_due() -> bool {
-    match home::current() {
-        Some((_, task)) => task.interrupts.due().is_some(),
-        None => this_thread(|thread| {
-            thread.interrupts.expire_due(clock::now());
-            thread.interrupts.due().is_some()
-        }),
+    if home::current().is_none() {
+        // A plain thread has no timers that do it.
+        this_thread(|thread| thread.interrupts.expire_due(clock::now()));
     }
+    due().is_some()
 }
 
 /// So often may a coroutine swallow what is raised in it before it has to let others run in between.

@@ -14,8 +14,8 @@ use std::cell::RefCell;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::{Unparker, Wake};
-use crate::interrupts::{Cause, Interrupts};
+use super::{Unparker, Wake, is_unwinding};
+use crate::interrupts::{Cause, Interrupts, raise};
 use crate::seam::clock;
 use crate::seam::sync::atomic::{AtomicU32, Ordering};
 #[cfg(not(any(loom, shuttle)))]
@@ -208,8 +208,10 @@ pub(crate) fn thread_deadline(deadline: Option<Instant>) -> Option<Instant> {
 pub(super) fn raise_on_thread(interrupts: &Interrupts) {
     if interrupts.depth() > 0 {
         interrupts.expire_due(clock::now());
-        if let Some(cause @ Cause::Elapsed(_)) = interrupts.due() {
-            interrupts.raise(cause);
+        if let Some(cause @ Cause::Elapsed(_)) = interrupts.due()
+            && !is_unwinding()
+        {
+            raise(cause);
         }
     }
 }

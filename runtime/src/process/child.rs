@@ -144,7 +144,7 @@ fn read_both(
             (read_all(stdout), reads.join())
         }
     };
-    let stderr = stderr.unwrap_or_else(|payload| park::rethrow(payload));
+    let stderr = stderr.unwrap_or_else(|payload| std::panic::resume_unwind(payload));
     Ok((stdout?, stderr?))
 }
 

@@ -16,10 +16,10 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::panic::resume_unwind;
 
 use crate::coroutine::{self, JoinHandle};
 use crate::home::{self, Config, Phase, Shared};
-use crate::park;
 use crate::seam::clock;
 use crate::seam::sync::atomic::{AtomicBool, Ordering};
 use crate::seam::sync::{Arc, Mutex, lock, thread};
@@ -171,7 +171,7 @@ impl Runtime {
         }
         first
             .join()
-            .unwrap_or_else(|payload| park::rethrow(payload))
+            .unwrap_or_else(|payload| resume_unwind(payload))
     }
 
     /// Starts a coroutine from any thread; it may begin on any worker.
@@ -216,12 +216,6 @@ impl Runtime {
     #[track_caller]
     fn enter(&self) -> Inside<'_> {
         let (worker, leave) = self.occupy();
-        park::with_interrupts(|interrupts| {
-            if interrupts.is_unwinding() {
-                // It is who calls that unwinds, not the coroutines that will run.
-                interrupts.mark_unwinding();
-            }
-        });
         let this = thread::current().id();
         let moved = lock(&self.last_thread).is_some_and(|last| last != this);
         if worker.home.has_live() {

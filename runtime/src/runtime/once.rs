@@ -1,4 +1,4 @@
-//! What a process has once: the stock of mailboxes, and the panic hook that notes who unwinds.
+//! What a process has once: the stock of mailboxes, and the panic hook.
 
 use crate::home;
 use crate::mailbox::Mailbox;
@@ -28,23 +28,16 @@ impl Mailboxes {
     }
 }
 
-/// Has the panic hook note who unwinds: see `interrupts`. Once; a hook that is set later goes around it, and
-/// panics are then told from a neighbour's as well as can be done without.
+/// Sees to it that nothing suspends inside the panic hook: the process would not survive another panic meanwhile.
+///
+/// Once: whoever sets a hook at the same time could lose it. One that is set later goes without.
 pub(super) fn wrap_panic_hook() {
     static ONCE: Once = Once::new();
     if std::thread::panicking() {
         return; // the hook cannot be changed now; the next runtime will
     }
     ONCE.call_once(|| {
-        let previous = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| match home::current() {
-            Some((_, task)) => {
-                task.interrupts.mark_unwinding();
-                // Until it is seen that it does not unwind any more.
-                task.attract_attention();
-                home::in_hook(|| previous(panic));
-            }
-            None => previous(panic),
-        }));
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| home::in_hook(|| hook(panic))));
     });
 }

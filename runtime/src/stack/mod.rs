@@ -40,7 +40,7 @@ mod slab;
 mod stacks;
 mod watermark;
 
-use std::{io, num::NonZeroUsize, panic::Location, ptr};
+use std::{io, num::NonZeroUsize, ops::Range, panic::Location, ptr};
 
 pub(crate) use stacks::Stacks;
 
@@ -164,6 +164,11 @@ impl Stack {
     /// 4 MiB of stack.
     pub(crate) fn high_water_bytes(&self) -> usize {
         watermark::high_water_bytes(self.slot().usable(), memory::page_bytes())
+    }
+
+    /// Whatever lies on it has one of these addresses.
+    pub(crate) fn addresses(&self) -> Range<usize> {
+        self.slot().limit..self.base.get()
     }
 
     /// Says who runs on this stack from now on. One store, into a cache line that is in use.

@@ -14,4 +14,4 @@ pub(crate) mod signal;
 pub(crate) mod signal_watch;
 pub(crate) mod socket;
 pub(crate) mod thread_end;
-mod walk;
+pub(crate) mod walk;

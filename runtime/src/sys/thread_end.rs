@@ -30,7 +30,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
 
-use super::walk::{functions, functions_on_stack, image_of};
+use super::walk::{functions, image_of, is_on_stack};
 use crate::seam::sync::Once;
 use crate::seam::sync::real::atomic::{AtomicUsize, Ordering};
 
@@ -362,7 +362,7 @@ mod list {
 /// Cost: a walk of the stack, about a microsecond per frame, and a thread the first time.
 fn is_destroying() -> bool {
     let runner = runner_of_destructors();
-    runner != 0 && functions_on_stack(|function| function == runner)
+    runner != 0 && is_on_stack(runner)
 }
 
 /// The C library's function that runs the destructors of thread-locals; 0 if it could not be found out.

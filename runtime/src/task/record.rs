@@ -19,7 +19,7 @@ use super::{
     HANDLE, Joiner, Payload, REF, Stage, Task, TaskPtr, Token, WaitReason, drop_quietly, memory,
 };
 use crate::id::Id;
-use crate::interrupts::{Cancelled, Interrupts};
+use crate::interrupts::{Cancelled, Interrupts, caught};
 use crate::seam::sync::atomic::{AtomicPtr, AtomicUsize};
 use crate::stack::Label;
 
@@ -151,7 +151,7 @@ unsafe fn run<F: FnOnce() -> T, T>(task: TaskPtr) {
         task.interrupts.shielded(|| drop_quietly(closure));
         Err(Box::new(Cancelled) as Payload)
     } else {
-        catch_unwind(AssertUnwindSafe(closure)).map_err(|payload| task.interrupts.caught(payload))
+        catch_unwind(AssertUnwindSafe(closure)).map_err(caught)
     };
     let result = if task.locals.get().is_some() {
         drop_locals(task, result)
