@@ -19,7 +19,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::context::{Context, Suspension};
-use crate::home::{self, Home, Phase, Runnable, Shared, TURNS_PER_POLL};
+use crate::home::{self, Home, Phase, Runnable, Shared, TURNS_PER_POLL, Target};
 use crate::idle::Idle;
 use crate::interrupts::Cancelled;
 use crate::park;
@@ -46,6 +46,8 @@ pub(crate) struct Worker {
     pub(crate) reactor: Arc<Reactor>,
     idle: Idle,
     last_timers: Cell<Option<Instant>>,
+    /// Room for the timers that are due.
+    due: Cell<Vec<Target>>,
     next_trim: Cell<Option<Instant>>,
 }
 
@@ -99,6 +101,7 @@ impl Worker {
             home: Home::new(index, shared),
             reactor,
             last_timers: Cell::new(None),
+            due: Cell::new(Vec::new()),
             next_trim: Cell::new(None),
         })
     }
@@ -371,19 +374,18 @@ impl Worker {
             return;
         }
         let now = clock::now();
-        let mut fired = false;
-        while let Some(target) = { home.timers.borrow_mut().pop_due(now) } {
-            home.fire(target);
-            fired = true;
-        }
-        if fired {
+        let mut due = self.due.take();
+        home.timers.borrow_mut().take_due(now, usize::MAX, &mut due);
+        if !due.is_empty() {
             self.last_timers.set(Some(now));
+            due.drain(..).for_each(|target| home.fire(target));
         }
+        self.due.set(due);
     }
 
     /// When the worker must be awake again, at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let timer = self.home.timers.borrow().next_deadline()?;
+        let timer = self.home.timers.borrow_mut().next_deadline()?;
         let spaced = self
             .last_timers
             .get()
