@@ -19,7 +19,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::context::{Context, Suspension};
-use crate::home::{self, Home, Phase, Runnable, Shared, TURNS_PER_POLL, Target};
+use crate::home::{self, DUE_MAX, Home, Phase, Runnable, Shared, TURNS_PER_POLL, Target};
 use crate::idle::Idle;
 use crate::interrupts::Cancelled;
 use crate::park;
@@ -46,7 +46,7 @@ pub(crate) struct Worker {
     pub(crate) reactor: Arc<Reactor>,
     idle: Idle,
     last_timers: Cell<Option<Instant>>,
-    /// Room for the timers that are due.
+    /// Room for the timers that are fired at a time.
     due: Cell<Vec<Target>>,
     next_trim: Cell<Option<Instant>>,
 }
@@ -101,7 +101,7 @@ impl Worker {
             home: Home::new(index, shared),
             reactor,
             last_timers: Cell::new(None),
-            due: Cell::new(Vec::new()),
+            due: Cell::new(Vec::with_capacity(DUE_MAX)),
             next_trim: Cell::new(None),
         })
     }
@@ -368,17 +368,25 @@ impl Worker {
         }
     }
 
+    /// Fires timers that are due, a bounded number at a time; see [`Home::fire`].
     fn fire_timers(&self) {
         let home = &self.home;
-        if home.timers.borrow().len() == 0 {
+        if home.timers.borrow().len() == 0 || !home.may_fire() {
             return;
         }
         let now = clock::now();
         let mut due = self.due.take();
-        home.timers.borrow_mut().take_due(now, usize::MAX, &mut due);
-        if !due.is_empty() {
+        loop {
+            home.timers.borrow_mut().take_due(now, DUE_MAX, &mut due);
+            if due.is_empty() {
+                break;
+            }
             self.last_timers.set(Some(now));
-            due.drain(..).for_each(|target| home.fire(target));
+            home.fire(&due);
+            due.clear();
+            if home.is_runnable() {
+                break;
+            }
         }
         self.due.set(due);
     }
