@@ -15,7 +15,7 @@ use crate::seam::clock;
 
 /// Waits for at least `duration`. `Duration::MAX` is for ever.
 ///
-/// Never early; late by the wake-up of an idle core, some 50 us, or up to 150 us more when many sleep.
+/// Never early; late by the wake-up of an idle core, some 50 us, or up to 175 us more when many sleep.
 /// Cost: two stack switches and O(1) in the live timers of the worker, but O(log n) in those that are due within
 /// some 65 us.
 ///
