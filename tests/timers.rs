@@ -4,7 +4,9 @@
 
 mod strands_support;
 
+use std::cell::Cell;
 use std::panic::catch_unwind;
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -99,6 +101,34 @@ fn sleepers_wake_in_the_order_of_their_deadlines() {
             .into_iter()
             .for_each(|sleeper| sleeper.join().unwrap());
         assert_eq!(told.try_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    });
+}
+
+/// Those whom timers wake go first. A crowd whose timers are always due, and whose children end every round early (a
+/// stack of unusual size goes back at once), must leave some turns to the others all the same.
+#[test]
+fn sleepers_that_are_always_due_starve_nobody() {
+    on_one_worker_and_on_two(|| {
+        let done = Rc::new(Cell::new(false));
+        let crowd: Vec<_> = (0..100)
+            .map(|_| {
+                let done = done.clone();
+                spawn_local(move || {
+                    while !done.get() {
+                        sleep(Duration::from_nanos(1));
+                        let child = coroutine::Builder::new().stack_size(128 << 10);
+                        child.spawn_local(|| ()).unwrap().join().unwrap();
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..20 {
+            yield_now();
+        }
+        done.set(true);
+        crowd
+            .into_iter()
+            .for_each(|sleeper| sleeper.join().unwrap());
     });
 }
 

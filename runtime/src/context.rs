@@ -192,10 +192,10 @@ impl Context {
         yielder.set(yielder.get().map_addr(|address| address & !ATTENTION | bit));
     }
 
-    /// Starts to fetch what a switch to it needs first.
+    /// Starts to fetch what a switch to it needs first, or, other than 0 bytes below that, a part of its frames.
     #[inline(always)]
-    pub(crate) fn prefetch(self) {
-        prefetch(self.0.as_ptr().cast());
+    pub(crate) fn prefetch(self, bytes_below: usize) {
+        prefetch(self.0.as_ptr().cast::<u8>().wrapping_sub(bytes_below));
     }
 
     /// As a number that is even, and back.
@@ -250,7 +250,7 @@ impl Context {
 
 /// Asks the processor for a cache line that will be needed soon.
 #[inline(always)]
-fn prefetch(address: *const u8) {
+pub(crate) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint; it faults on no address.
     unsafe {

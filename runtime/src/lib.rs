@@ -44,8 +44,8 @@
 //! - A coroutine that has started stays on its worker, a thread, for life: locals need not be `Send`. One that has
 //!   not may begin on any worker, if it was [`spawn`]ed; [`spawn_local`] keeps it where it is.
 //! - A wake-up is never lost. Whoever can run gets a turn: first come, first served, but for bounded hand-overs
-//!   between a child and the one that joins it. After at most 64 turns the worker polls its messages, timers and
-//!   descriptors.
+//!   between a child and the one that joins it, and those whom timers wake, who go first, in bounded numbers. After at
+//!   most 64 turns the worker polls its messages, timers and descriptors.
 //! - [Cancellation](coroutine::JoinHandle::cancel), a [`timeout`](time::timeout) and the end of [`run`] unwind:
 //!   destructors run, and may wait. What was complete is returned, never lost.
 //! - A panic ends its coroutine, and [`join`](coroutine::JoinHandle::join) returns it; in a scope it ends the scope.

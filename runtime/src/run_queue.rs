@@ -53,6 +53,12 @@ impl<T: Copy + PartialEq> RunQueue<T> {
         self.tail.wrapping_sub(self.head)
     }
 
+    /// The position of the entry that goes next.
+    #[inline]
+    pub(crate) fn head(&self) -> Position {
+        self.head
+    }
+
     /// The position that the next push will get.
     #[inline]
     pub(crate) fn tail(&self) -> Position {

@@ -19,7 +19,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::context::{Context, Suspension};
-use crate::home::{self, Home, Phase, Runnable, Shared, TURNS_PER_POLL};
+use crate::home::{self, DUE_MAX, Home, Phase, Runnable, Shared, TURNS_PER_POLL, Target};
 use crate::idle::Idle;
 use crate::interrupts::Cancelled;
 use crate::park;
@@ -33,7 +33,10 @@ use crate::sys::thread_end;
 use crate::task::{self, Payload, TaskPtr, TaskRef};
 
 /// The least distance between two wake-ups for timers.
-const TIMER_GRAIN: Duration = Duration::from_micros(150);
+///
+/// A wake-up costs 4 us of CPU. With 1,000 coroutines that sleep for 1 to 10 ms, 150 us took 1.10 of tokio's CPU time at
+/// a p99 lateness of 157 us, 175 us take 0.96 at 182 us (medians of 9 runs in turn). tokio wakes every millisecond.
+const TIMER_GRAIN: Duration = Duration::from_micros(175);
 
 /// How long stacks lie idle before their memory goes back.
 const TRIM_PERIOD: Duration = Duration::from_secs(1);
@@ -47,6 +50,8 @@ pub(crate) struct Worker {
     pub(crate) reactor: Arc<Reactor>,
     idle: Idle,
     last_timers: Cell<Option<Instant>>,
+    /// Room for the timers that are fired at a time.
+    due: Cell<Vec<Target>>,
     next_trim: Cell<Option<Instant>>,
 }
 
@@ -100,6 +105,7 @@ impl Worker {
             home: Home::new(index, shared),
             reactor,
             last_timers: Cell::new(None),
+            due: Cell::new(Vec::with_capacity(DUE_MAX)),
             next_trim: Cell::new(None),
         })
     }
@@ -368,25 +374,32 @@ impl Worker {
         }
     }
 
+    /// Fires timers that are due, a bounded number at a time; see [`Home::fire`].
     fn fire_timers(&self) {
         let home = &self.home;
-        if home.timers.borrow().len() == 0 {
+        if home.timers.borrow().len() == 0 || !home.may_fire() {
             return;
         }
         let now = clock::now();
-        let mut fired = false;
-        while let Some(target) = { home.timers.borrow_mut().pop_due(now) } {
-            home.fire(target);
-            fired = true;
-        }
-        if fired {
+        let mut due = self.due.take();
+        loop {
+            home.timers.borrow_mut().take_due(now, DUE_MAX, &mut due);
+            if due.is_empty() {
+                break;
+            }
             self.last_timers.set(Some(now));
+            home.fire(&due);
+            due.clear();
+            if home.is_runnable() {
+                break;
+            }
         }
+        self.due.set(due);
     }
 
     /// When the worker must be awake again, at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let timer = self.home.timers.borrow().next_deadline()?;
+        let timer = self.home.timers.borrow_mut().next_deadline()?;
         let spaced = self
             .last_timers
             .get()
@@ -405,23 +418,21 @@ impl Worker {
             || home.anything_to_take()
             || shared.phase() != home.phase.get()
             || self.all_have_ended();
+        let now = clock::now();
         let timeout = if something {
             Some(Duration::ZERO)
         } else {
-            let trim = self.trim_deadline();
-            let deadline = [self.next_deadline(), until, trim]
+            let deadline = [self.next_deadline(), until, self.trim_deadline(now)]
                 .into_iter()
                 .flatten()
                 .min();
-            deadline.map(|deadline| deadline.saturating_duration_since(clock::now()))
+            deadline.map(|deadline| deadline.saturating_duration_since(now))
         };
-        let since = clock::now();
         self.poll_reactor(timeout);
         shared.sleepers.fetch_sub(1, Ordering::Relaxed);
         home.mailbox.wake_up();
         if !home.mailbox.is_empty() || home.anything_to_take() {
-            self.idle
-                .slept(clock::now().saturating_duration_since(since));
+            self.idle.slept(clock::now().saturating_duration_since(now));
         }
     }
 
@@ -438,11 +449,10 @@ impl Worker {
     }
 
     /// Gives back the memory of stacks that nobody has needed for a while; when to look again, if ever.
-    pub(crate) fn trim_deadline(&self) -> Option<Instant> {
+    pub(crate) fn trim_deadline(&self, now: Instant) -> Option<Instant> {
         let home = &self.home;
         let max = home.shared.config.idle_stacks_max;
         let idle = home.idle.borrow().len();
-        let now = clock::now();
         match self.next_trim.get() {
             _ if idle == 0 => self.next_trim.set(None),
             Some(due) if now < due => {}

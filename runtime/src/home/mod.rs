@@ -13,6 +13,7 @@
 //!
 //! [`Shared`] is the other half: what the workers of one runtime reach of each other.
 
+mod due;
 mod lives;
 mod shared;
 mod turns;
@@ -21,9 +22,8 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 
 use crate::context::Context;
 use crate::id::Ids;
-use crate::interrupts::FrameId;
 use crate::mailbox::Mailbox;
-use crate::run_queue::RunQueue;
+use crate::run_queue::{Position, RunQueue};
 use crate::seam::clock;
 use crate::seam::sync::{Arc, thread_local};
 use crate::stack::{Stacks, pool::Pool};
@@ -31,19 +31,11 @@ use crate::sys::thread_end::{self, Mark};
 use crate::task::{Message, TaskPtr, Token};
 use crate::timer::Timers;
 
+pub(crate) use due::{DUE_MAX, Target};
 use shared::Counts;
 pub(crate) use shared::{Config, Phase, Seat, Shared};
 use turns::HANDOVERS_MAX;
 pub(crate) use turns::{Runnable, TURNS_PER_POLL};
-
-/// What a timer does.
-#[derive(Clone, Copy)]
-pub(crate) enum Target {
-    /// Wakes a coroutine of this worker, which takes the timer back before it returns from its wait.
-    Wake(TaskPtr),
-    /// Says that the deadline of a frame has passed, which takes the timer back when it is left.
-    Expire(TaskPtr, FrameId),
-}
 
 /// One worker's own things. Its thread only.
 pub(crate) struct Home {
@@ -73,6 +65,9 @@ pub(crate) struct Home {
 
     // Waits.
     pub(crate) timers: RefCell<Timers<Target>>,
+    /// Who stood first in the queue when timers fired last: before that one gets its turn, none fires.
+    behind_the_due: Cell<Position>,
+
     // Seldom.
     /// The worker that this thread was running when this one entered it, if any.
     outside: Cell<*const Home>,
@@ -214,6 +209,7 @@ impl Home {
             starved: Cell::new(false),
             idle: RefCell::new(Pool::new(usize::MAX)),
             timers: RefCell::new(Timers::new(clock::now())),
+            behind_the_due: Cell::new(0),
             outside: Cell::new(std::ptr::null()),
             stacks: RefCell::new(Stacks::new(config.stacks)),
             contexts: RefCell::new(Vec::new()),
@@ -316,18 +312,5 @@ impl Home {
             }
         }
         self.wake(task);
-    }
-
-    /// Does what a timer is for.
-    pub(crate) fn fire(&self, target: Target) {
-        match target {
-            Target::Wake(task) => self.wake(task),
-            Target::Expire(task, frame) => {
-                if task.interrupts.expire(frame) {
-                    task.attract_attention();
-                    self.wake(task);
-                }
-            }
-        }
     }
 }

@@ -264,6 +264,6 @@ fn fetch_ahead(queue: &RunQueue<Runnable>) {
 fn fetch_ahead_now(queue: &RunQueue<Runnable>) {
     const AHEAD: usize = 6;
     if let Some(Ok(context)) = queue.ahead(AHEAD).map(Runnable::look) {
-        context.prefetch();
+        context.prefetch(0);
     }
 }

@@ -213,7 +213,7 @@ impl<'a> Alarm<'a> {
         let key = home
             .timers
             .borrow_mut()
-            .insert(deadline, Target::Wake(task));
+            .insert(deadline, Target::wake(task));
         Alarm { home, key }
     }
 

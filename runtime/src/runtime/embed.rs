@@ -75,7 +75,7 @@ impl Runtime {
     pub fn next_deadline(&self) -> Option<Instant> {
         self.assert_one_worker();
         let (worker, _leave) = self.occupy();
-        let _ = worker.trim_deadline(); // a worker of its own does so before it sleeps
+        let _ = worker.trim_deadline(clock::now()); // a worker of its own does so before it sleeps
         if fall_asleep(worker) {
             worker.next_deadline()
         } else {

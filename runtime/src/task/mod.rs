@@ -37,7 +37,7 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::task::Waker;
 
-use crate::context::Context;
+use crate::context::{Context, prefetch};
 use crate::id::Id;
 use crate::interrupts::Interrupts;
 use crate::mailbox::Mailbox;
@@ -239,6 +239,12 @@ impl TaskPtr {
         self.context
             .get()
             .expect("a coroutine that runs has a stack")
+    }
+
+    /// Starts to fetch what a wake-up and a park touch.
+    #[inline(always)]
+    pub(crate) fn prefetch(self) {
+        prefetch(self.0.as_ptr().cast_const().cast());
     }
 
     /// Makes it look at its interrupts when it next suspends, or goes on from where it has.
