@@ -27,7 +27,7 @@
 //! | enter a runtime                              | [`run`]; [`Builder`] for several workers, stack sizes   |
 //! | be run by a loop of your own, or by tokio     | [`Runtime::run_ready`], [`Runtime::next_deadline`]      |
 //! | start a coroutine, wait for it, cancel it    | [`spawn`], [`spawn_local`], [`coroutine::JoinHandle`]   |
-//! | start some that borrow from the caller       | [`scope()`]                                             |
+//! | start some that borrow from the caller       | [`scope()`], [`coroutine::join_all`], [`coroutine::race`] |
 //! | let others run; stop until somebody calls    | [`yield_now`]; [`coroutine::park`]                      |
 //! | sleep, or bound how long anything may take   | [`time::sleep`], [`time::timeout`]                      |
 //! | wait for each other                          | [`sync`]                                                |
@@ -241,6 +241,7 @@ mod task;
 mod threads;
 pub mod time;
 mod timer;
+mod together;
 mod wait;
 mod worker;
 

@@ -151,6 +151,11 @@ impl<'scope> Scope<'scope, '_> {
             scope: PhantomData,
         }
     }
+
+    /// Cancels all children, and those to come.
+    pub(crate) fn cancel_all(&self) {
+        self.state.cancel_children();
+    }
 }
 
 /// A child's work. The fields are dropped in this order, also when it never runs: first all that may borrow, then

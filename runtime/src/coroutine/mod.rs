@@ -30,6 +30,7 @@ pub use crate::id::Id;
 pub use crate::interrupts::Cancelled;
 pub use crate::scope::{Scope, ScopedJoinHandle, scope};
 pub use crate::time::sleep;
+pub use crate::together::{join_all, race};
 
 /// What a join returns: the value, or what the coroutine panicked with.
 pub type Result<T> = std::result::Result<T, Payload>;

@@ -104,6 +104,20 @@ pub(crate) enum WaitReason {
     Signal,
     /// A future to become ready.
     Future,
+    /// A mutex.
+    Mutex,
+    /// A reader-writer lock.
+    RwLock,
+    /// A condition variable to be notified.
+    Condvar,
+    /// A value that somebody else makes.
+    Once,
+    /// The others at a barrier.
+    Barrier,
+    /// The other members of a group.
+    WaitGroup,
+    /// A value to be sent, once.
+    Oneshot,
 }
 
 /// What lies behind the header.

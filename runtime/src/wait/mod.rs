@@ -56,11 +56,25 @@ use waiter::{Waiter, Wakeup};
 /// Unwinds if cancellation or a passed deadline of a `timeout` is due; `leave` has been called then.
 #[inline(always)]
 pub(crate) fn wait<S, P: Copy>(
+    state: Guard<'_, S>,
+    queue: impl Fn(&mut S) -> &mut WaitQueue<P>,
+    payload: P,
+    reason: WaitReason,
+    deadline: Option<Instant>,
+    leave: impl FnOnce(Guard<'_, S>, Option<u8>),
+) -> Option<u8> {
+    wait_after(state, queue, payload, reason, deadline, || (), leave)
+}
+
+/// As [`wait`], but calls `before` first: it can be granted something by then, and the lock is not held any more.
+#[inline(always)]
+pub(crate) fn wait_after<S, P: Copy>(
     mut state: Guard<'_, S>,
     queue: impl Fn(&mut S) -> &mut WaitQueue<P>,
     payload: P,
     reason: WaitReason,
     deadline: Option<Instant>,
+    before: impl FnOnce(),
     leave: impl FnOnce(Guard<'_, S>, Option<u8>),
 ) -> Option<u8> {
     let waiter = Waiter::in_one();
@@ -77,6 +91,7 @@ pub(crate) fn wait<S, P: Copy>(
         queue,
         leave: Some(leave),
     };
+    before();
     loop {
         if let Some(grant) = waiter.grant() {
             enlisted.granted();
