@@ -31,6 +31,7 @@
 //! | let others run; stop until somebody calls    | [`yield_now`]; [`coroutine::park`]                      |
 //! | sleep, or bound how long anything may take   | [`time::sleep`], [`time::timeout`]                      |
 //! | wait for each other                          | [`sync`]                                                |
+//! | send each other values; wait for the first   | [`channel`], [`select!`], [`channel::Select`]           |
 //! | talk over TCP, UDP and Unix sockets          | [`net`]                                                 |
 //! | use pipes, stdin, any descriptor             | [`io`]                                                  |
 //! | call what blocks its thread; use files       | [`spawn_blocking`]; [`fs`]                              |
@@ -58,7 +59,7 @@
 //! In this order; each file begins with what it is, and draws it.
 //!
 //! `stack` → `context` → `run_queue` → `task` → `park` → `timer` → `reactor` → `worker` → `coroutine` →
-//! `time` → `lock` → `wait` → `sync` → `net` → `scope` → `runtime`. Beside the way: `home` before `worker` (what a
+//! `time` → `lock` → `wait` → `sync` → `channel` → `net` → `scope` → `runtime`. Beside the way: `home` before `worker` (what a
 //! coroutine sees of its worker), `mailbox` and `injector` (how other threads reach it), `interrupts` (what is raised when), `local`,
 //! `generator`, `future`, `threads` and `blocking`, `fs`, `pollable` and
 //! `process`, `signal`. `seam` is the door to std's clock and locks, `sys` the one to the system.
@@ -210,6 +211,7 @@
 #![warn(clippy::all)]
 
 pub mod blocking;
+pub mod channel;
 mod context;
 pub mod coroutine;
 pub mod fs;

@@ -164,6 +164,19 @@ impl<T> JoinHandle<T> {
         self.task.id()
     }
 
+    /// Leaves a waker for when it finishes; false if it has.
+    ///
+    /// # Panics
+    /// If somebody has left one already.
+    pub(crate) fn watch(&self, waker: std::task::Waker) -> bool {
+        self.task.watch(waker)
+    }
+
+    /// Takes the waker back.
+    pub(crate) fn unwatch(&self) {
+        self.task.unwatch();
+    }
+
     /// A counted reference to the record.
     pub(crate) fn task_ref(&self) -> TaskRef {
         TaskRef::new(self.task)

@@ -1,5 +1,4 @@
 //! Events: something has happened, or not yet.
-#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::lock::{Guard, Lock};
 use crate::seam::clock;
 use crate::task::WaitReason;
-use crate::wait::{self, WaitQueue};
+use crate::wait::{self, Node, Place, WaitQueue};
 
 /// A flag that can be waited for, until it is set. It stays so until it is [reset](Event::reset).
 ///
@@ -31,7 +30,7 @@ pub struct Event {
 
 struct State {
     set: bool,
-    queue: WaitQueue<()>,
+    queue: WaitQueue<Place>,
 }
 
 /// What those who wait are told.
@@ -120,13 +119,38 @@ impl Event {
             wait::wait(
                 state,
                 |state| &mut state.queue,
-                (),
+                Place::NOWHERE,
                 WaitReason::Event,
                 deadline,
                 leave,
             )
             .is_some()
         }
+    }
+}
+
+/// For a select, which waits for other things too.
+impl Event {
+    /// Adds a node, unless the event is set.
+    ///
+    /// # Safety
+    /// As for [`WaitQueue::push_back`].
+    pub(crate) unsafe fn enlist(&self, node: &Node<Place>) -> bool {
+        let mut state = self.state.lock();
+        if !state.set {
+            // SAFETY: the caller's promise.
+            unsafe { state.queue.push_back(node) };
+        }
+        !state.set
+    }
+
+    /// Takes a node out, if it is still in.
+    ///
+    /// # Safety
+    /// It was added to this event, if to anything.
+    pub(crate) unsafe fn delist(&self, node: &Node<Place>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.state.lock().queue.unlink(node) };
     }
 }
 

@@ -19,6 +19,7 @@
 //! | `WAITER`   | a joiner that is not at home has left its unparker in `remote_joiner`        |
 //! | `CANCEL`   | cancellation was asked for                                                   |
 //! | `HANDLE`   | the `JoinHandle` is alive, so the result is its to take                      |
+//! | `WATCHED`  | a select waits for the end: `remote_joiner` is its, for so long               |
 //! | `REF` ...  | number of references: one of the runtime until finished, one of the handle,  |
 //! |            | one for each [`TaskRef`]                                                     |
 //!
@@ -56,7 +57,8 @@ const FINISHED: usize = 1;
 const WAITER: usize = 1 << 1;
 const CANCEL: usize = 1 << 2;
 const HANDLE: usize = 1 << 3;
-const REF: usize = 1 << 4;
+const WATCHED: usize = 1 << 4;
+const REF: usize = 1 << 5;
 
 /// How a park and an unpark meet; see [`park`](crate::park).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +120,12 @@ pub(crate) enum WaitReason {
     WaitGroup,
     /// A value to be sent, once.
     Oneshot,
+    /// A value in a channel.
+    Receive,
+    /// Room, or a receiver, for a value.
+    Send,
+    /// The first of several things.
+    Select,
 }
 
 /// What lies behind the header.
@@ -457,6 +465,34 @@ impl TaskPtr {
             // SAFETY: the bit was ours to clear, so the finisher has not looked and will not.
             unsafe { *self.remote_joiner.get() = None };
         }
+    }
+
+    /// As [`set_remote_joiner`](Self::set_remote_joiner), for one that only shares the handle.
+    pub(crate) fn watch(self, waker: Waker) -> bool {
+        // Acquire: pairs with the Release in `unwatch`; who watched before has left the slot.
+        let before = self.state.fetch_or(WATCHED, Ordering::Acquire);
+        if before & WATCHED != 0 {
+            panic!("two selects wait for the end of one coroutine: let one at a time do so");
+        }
+        if before & FINISHED != 0 {
+            // The finisher may still be busy with the slot.
+            self.state.fetch_and(!WATCHED, Ordering::Release);
+            return false;
+        }
+        // SAFETY: the handle is borrowed, so nobody joins, and the bit keeps all others away that share it.
+        let waits = unsafe { self.set_remote_joiner(waker) };
+        if !waits {
+            self.unwatch();
+        }
+        waits
+    }
+
+    /// Ends a [`watch`](Self::watch).
+    pub(crate) fn unwatch(self) {
+        // SAFETY: as in `watch`.
+        unsafe { self.clear_remote_joiner() };
+        // Release: see `watch`.
+        self.state.fetch_and(!WATCHED, Ordering::Release);
     }
 
     /// Takes the result out.

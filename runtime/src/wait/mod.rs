@@ -40,9 +40,8 @@ use std::time::Instant;
 use crate::lock::{Guard, Lock};
 use crate::park::{WaitReason, Wake};
 
-use queue::Node;
-pub(crate) use queue::{WaitQueue, release_all};
-use waiter::{Waiter, Wakeup};
+pub(crate) use queue::{Node, Place, WaitQueue, release_all};
+pub(crate) use waiter::{Waiter, Wakeup};
 
 /// Waits in `queue` until granted, and returns the granter's code; `None` when `deadline` has passed before.
 ///

@@ -21,6 +21,19 @@ pub(crate) struct Node<P> {
     _pinned: PhantomPinned,
 }
 
+/// A payload: where in the waiter's frame it is that something is put, or lies ready. Of any type, so that the nodes
+/// of one that waits for different things are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(pub(crate) *const ());
+
+// SAFETY: an address. What may be done there is the affair of whoever linked the node.
+unsafe impl Send for Place {}
+
+impl Place {
+    /// Nothing is put anywhere.
+    pub(crate) const NOWHERE: Place = Place(ptr::null());
+}
+
 impl<P> Node<P> {
     /// A node of `waiter`, which calls it `case`.
     #[inline]
@@ -154,6 +167,53 @@ impl<P: Copy> WaitQueue<P> {
                 return Some(wakeup);
             }
         }
+    }
+}
+
+impl<P: Copy> WaitQueue<P> {
+    /// As [`grant`](Self::grant), to the first whose payload `fits`, wherever it stands, and that is not the waiter of `mine`.
+    #[inline(always)]
+    pub(crate) fn grant_where(
+        &mut self,
+        code: u8,
+        mine: Option<&Node<P>>,
+        fits: impl Fn(P) -> bool,
+        hand_over: impl FnOnce(P),
+    ) -> Option<Wakeup> {
+        let me = mine.map_or(ptr::null(), |node| node.waiter);
+        let mut next = self.first;
+        // SAFETY: linked, so it is there.
+        while let Some(node) = unsafe { next.as_ref() } {
+            next = node.next.get();
+            if ptr::eq(node.waiter, me) || !fits(node.payload) {
+                continue;
+            }
+            // SAFETY: as in `grant_if`.
+            let waiter = unsafe { &*node.waiter };
+            // SAFETY: it is in this queue.
+            unsafe { self.unlink(node) };
+            if !waiter.is_gone() && waiter.claim() {
+                let wakeup = Wakeup::of(waiter);
+                hand_over(node.payload);
+                waiter.publish(node.case, code);
+                return Some(wakeup);
+            }
+        }
+        None
+    }
+
+    /// Somebody other than the waiter of `mine` waits here with a payload that `fits`, or has until a moment ago.
+    pub(crate) fn contains(&self, mine: Option<&Node<P>>, fits: impl Fn(P) -> bool) -> bool {
+        let me = mine.map_or(ptr::null(), |node| node.waiter);
+        let mut next = self.first;
+        // SAFETY: linked, so it is there.
+        while let Some(node) = unsafe { next.as_ref() } {
+            if !ptr::eq(node.waiter, me) && fits(node.payload) {
+                return true;
+            }
+            next = node.next.get();
+        }
+        false
     }
 }
 

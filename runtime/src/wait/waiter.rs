@@ -152,10 +152,6 @@ impl Waiter {
 }
 
 /// For those who wait in several queues at a time.
-#[cfg_attr(
-    any(not(test), loom, shuttle),
-    expect(dead_code, reason = "the part that a select needs")
-)]
 impl Waiter {
     /// Whoever calls, to wait in several queues.
     ///
