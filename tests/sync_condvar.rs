@@ -111,7 +111,8 @@ fn sy2_one_that_is_cancelled_before_it_was_notified_takes_no_notification() {
         assert!(second.join().unwrap_err().is::<Cancelled>());
         add(&tokens);
         add(&tokens);
-        (first.join().unwrap(), third.join().unwrap());
+        first.join().unwrap();
+        third.join().unwrap();
         assert!(tokens.0.try_lock().is_some());
     });
 }

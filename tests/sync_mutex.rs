@@ -4,6 +4,7 @@
 
 mod strands_support;
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use runtime::coroutine::{Cancelled, spawn, spawn_local};
 use runtime::generator::Generator;
-use runtime::sync::{MappedMutexGuard, Mutex, MutexGuard};
+use runtime::sync::{MappedMutexGuard, Mutex, MutexGuard, OnceCell, RwLock, oneshot};
 use runtime::yield_now;
 use strands_support::*;
 
@@ -280,4 +281,20 @@ fn it_holds_what_has_no_size_and_lives_in_a_static() {
         (from.into_inner(), Mutex::<u8>::default().into_inner()),
         (6, 0)
     );
+}
+
+#[test]
+fn what_may_be_shared_and_sent_as_with_std() {
+    fn sends<T: Send>() {}
+    fn shares<T: Sync>() {}
+    sends::<Mutex<Cell<u8>>>();
+    shares::<Mutex<Cell<u8>>>();
+    sends::<RwLock<Cell<u8>>>();
+    shares::<RwLock<u8>>();
+    shares::<MutexGuard<'_, u8>>();
+    shares::<MappedMutexGuard<'_, u8>>();
+    shares::<OnceCell<u8>>();
+    sends::<OnceCell<Cell<u8>>>();
+    sends::<oneshot::Sender<Cell<u8>>>();
+    sends::<oneshot::Receiver<Cell<u8>>>();
 }

@@ -23,7 +23,8 @@ fn a_value_that_is_there_is_received_by_each_call_and_once_only() {
         assert!(!sender.is_closed());
         sender.send(1).unwrap();
         assert_eq!(receiver.recv(), Ok(1));
-        let calls: [fn(&mut oneshot::Receiver<i32>) -> Option<i32>; 3] = [
+        type Call = fn(&mut oneshot::Receiver<i32>) -> Option<i32>;
+        let calls: [Call; 3] = [
             |receiver| receiver.try_recv().ok(),
             |receiver| receiver.recv_timeout(SHORT).ok(),
             |receiver| receiver.recv_deadline(Instant::now()).ok(),

@@ -172,7 +172,7 @@ fn sy5_a_writer_is_alone_among_coroutines_and_threads() {
                 let visit =
                     |n: usize, lock: &RwLock<usize>, inside: &AtomicIsize, on_thread: bool| {
                         for round in 0..300 {
-                            if (n + round) % 4 == 0 {
+                            if (n + round).is_multiple_of(4) {
                                 let mut writer = lock.write();
                                 assert_eq!(inside.fetch_sub(1000, Ordering::Relaxed), 0);
                                 let seen = *writer;

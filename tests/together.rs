@@ -7,7 +7,7 @@ mod strands_support;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use runtime::coroutine::{self, Cancelled, join_all, park, race, spawn_local};
+use runtime::coroutine::{Cancelled, join_all, park, race, spawn_local};
 use runtime::time::{self, Elapsed};
 use runtime::{scope, yield_now};
 use strands_support::*;
@@ -110,7 +110,8 @@ fn what_a_loser_returns_all_the_same_is_dropped_before_the_race_returns() {
                 if wins {
                     pass_until(|| begun.get() == 2);
                 } else {
-                    coroutine::shield(|| (0..100).for_each(|_| yield_now()));
+                    // Its cancellation says that the other one has won.
+                    assert!(catch_unwind(park_for_ever).is_err());
                 }
                 (wins, dropped.on_drop())
             }
@@ -159,14 +160,23 @@ fn a_timeout_or_a_cancellation_around_them_ends_all_that_they_run() {
         );
         assert_eq!(time::timeout(SHORT, || race(waits(3))), Err(Elapsed));
         assert_eq!(unwound.get(), 6);
-        let nested = waits(4);
+        let (begun, tally) = (Tally::default(), unwound.clone());
+        let start = begun.clone();
+        let nested = (0..4).map(move |_| {
+            let (start, end) = (start.clone(), tally.on_drop());
+            move || {
+                let _end = end;
+                start.add();
+                park();
+            }
+        });
         let cancelled = spawn_local(move || {
             scope(|s| {
                 s.spawn(|| race([|| drop(join_all(nested))]));
                 park();
             });
         });
-        let_the_others_run();
+        pass_until(|| begun.get() == 4);
         cancelled.cancel();
         assert!(cancelled.join().unwrap_err().is::<Cancelled>());
         assert_eq!(unwound.get(), 10);

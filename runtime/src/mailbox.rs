@@ -107,7 +107,7 @@ impl<M> Mailbox<M> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use std::sync::{Arc, mpsc};
@@ -151,5 +151,59 @@ mod tests {
             }
         }
         sender.join().unwrap();
+    }
+}
+
+/// A sender and the worker under loom, to which the queue of messages is unknown: so the work is a flag of loom's.
+/// `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test -p runtime --lib --profile ci --target-dir target/loom mailbox::model`
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use loom::sync::{Arc, Condvar, Mutex};
+    use loom::thread;
+
+    /// The worker sleeps until it has the work; `announces` says whether it first says so.
+    fn one_sends_to_one_that_falls_asleep(announces: bool) {
+        loom::model(move || {
+            let mailbox = Arc::new(Mailbox::<()>::new());
+            let work = Arc::new(AtomicBool::new(false));
+            let rung = Arc::new((Mutex::new(false), Condvar::new()));
+            let bell = rung.clone();
+            mailbox.hire(Box::new(move || {
+                *bell.0.lock().unwrap() = true;
+                bell.1.notify_one();
+            }));
+            let sender = {
+                let (mailbox, work) = (mailbox.clone(), work.clone());
+                thread::spawn(move || {
+                    work.store(true, Ordering::Relaxed);
+                    mailbox.wake();
+                })
+            };
+            if announces {
+                mailbox.fall_asleep();
+            }
+            if !work.load(Ordering::Relaxed) {
+                let mut rings = rung.0.lock().unwrap();
+                while !*rings {
+                    rings = rung.1.wait(rings).unwrap();
+                }
+            }
+            mailbox.wake_up();
+            sender.join().unwrap();
+            assert!(work.load(Ordering::Relaxed));
+            mailbox.retire();
+        });
+    }
+
+    #[test]
+    fn sc3_no_wake_up_is_lost_between_the_last_look_and_the_sleep() {
+        one_sends_to_one_that_falls_asleep(true);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn sc3_one_that_does_not_announce_its_sleep_is_not_woken() {
+        one_sends_to_one_that_falls_asleep(false);
     }
 }

@@ -1,21 +1,22 @@
 //! What coroutines and threads wait for each other with.
 //!
-//! | to ...                                              | type              |
-//! |-----------------------------------------------------|-------------------|
-//! | let one at a time use a value                       | [`Mutex`]         |
-//! | let many read it at a time, or one change it        | [`RwLock`]        |
-//! | wait until what a mutex guards is as one wants it   | [`Condvar`]       |
-//! | wait until something has happened                   | [`Event`]         |
-//! | let so many in at a time, or pass permits round     | [`Semaphore`]     |
-//! | make a value, or do something, once                 | [`OnceCell`], [`Once`] |
-//! | wait for each other                                 | [`Barrier`]       |
-//! | wait until all others are through                   | [`WaitGroup`]     |
-//! | wait for one value                                  | [`oneshot`]       |
+//! | to ...                                            | type                   |
+//! |---------------------------------------------------|------------------------|
+//! | let one at a time use a value                     | [`Mutex`]              |
+//! | let many read it at a time, or one change it      | [`RwLock`]             |
+//! | wait until what a mutex guards is as one wants it | [`Condvar`]            |
+//! | wait until something has happened                 | [`Event`]              |
+//! | let so many in at a time, or pass permits round   | [`Semaphore`]          |
+//! | make a value, or do something, once               | [`OnceCell`], [`Once`] |
+//! | wait for each other                               | [`Barrier`]            |
+//! | wait until all others are through                 | [`WaitGroup`]          |
+//! | wait for one value                                | [`oneshot`]            |
 //!
 //! Everything here works between coroutines of one worker, of several workers and of several runtimes, and plain OS
 //! threads, through the same objects. A coroutine that has to wait lets others run; a plain thread blocks.
 //!
-//! - **First come, first served**: what is given goes straight to the one that has waited longest. Nobody overtakes.
+//! - **First come, first served**: what is given goes straight to the one that has waited longest. Nobody overtakes: the
+//!   bound on barging is zero.
 //! - **No poisoning**: a guard dropped by a panic gives back what it held, like any other.
 //! - **Nothing is lost**: who is cancelled, or whose time is over, takes nothing with it. What was on its way to a
 //!   cancelled one goes to the next; what came at the moment when the time was over is returned, not dropped.
@@ -40,6 +41,8 @@ mod barrier;
 mod condvar;
 mod event;
 mod fault;
+#[cfg(all(test, loom))]
+mod loom;
 #[cfg(all(test, shuttle))]
 mod model;
 mod mutex;

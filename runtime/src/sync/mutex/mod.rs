@@ -174,7 +174,12 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 
 /// A [`Mutex`], locked until this is dropped.
 ///
-/// It stays on its thread, as std's does.
+/// It stays on its thread, as std's does:
+///
+/// ```compile_fail,E0277
+/// fn may_go_to_another_thread<T: Send>() {}
+/// may_go_to_another_thread::<runtime::sync::MutexGuard<'_, ()>>();
+/// ```
 #[must_use = "a mutex is unlocked when its guard is dropped"]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,
