@@ -321,7 +321,7 @@ fn sy2_no_value_is_lost_while_receivers_are_cancelled_and_time_out() {
                     round += 1;
                     let (theirs, keep) = (r.clone(), keep(&got));
                     let waiter = spawn(move || {
-                        if round % 4 == 0 {
+                        if round.is_multiple_of(4) {
                             let brief = Duration::from_micros(round % 50);
                             if let Ok(value) = theirs.recv_timeout(brief) {
                                 keep(value);

@@ -357,7 +357,7 @@ impl Worker {
             {
                 home.enqueue_fresh(task);
             }
-            home.is_runnable() || !home.mailbox.is_empty() || home.shared.injector.len() > 0
+            home.is_runnable() || !home.mailbox.is_empty() || !home.shared.injector.is_empty()
         });
         if found {
             self.obey_messages();
