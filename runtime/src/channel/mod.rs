@@ -5,7 +5,7 @@
 //! | room for any number of values              | [`unbounded`]                          |
 //! | room for so many; senders wait for more    | [`bounded`]                            |
 //! | sender and receiver meet                   | [`bounded`]`(0)`                       |
-//! | a message at some time, or again and again | [`after`], [`at`], [`tick`], [`never`] |
+//! | a message at some time, or again and again | [`after`], [`at`], [`tick`], [`never()`] |
 //! | the first of several                       | [`select!`](crate::select), [`Select`] |
 //!
 //! ```

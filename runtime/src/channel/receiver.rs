@@ -120,7 +120,7 @@ impl<T> Receiver<T> {
         self.channel.capacity
     }
 
-    /// Both are receivers of the same channel. All that are [`never`](super::never) are of the same.
+    /// Both are receivers of the same channel. All that are [`never`](super::never()) are of the same.
     pub fn same_channel(&self, other: &Receiver<T>) -> bool {
         Arc::ptr_eq(&self.channel, &other.channel)
             || self.channel.is_never() && other.channel.is_never()
