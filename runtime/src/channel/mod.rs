@@ -27,7 +27,8 @@
 //! - **First in, first out**: of values, and of those who wait. What is sent goes straight to the one that has waited
 //!   longest.
 //! - **Nothing is lost.** Who sends and is told of an error gets the value back. One that a receiver cannot take any more,
-//!   because it is cancelled, goes to the next, or back into the channel. A receive that is complete is not traded for a timeout.
+//!   because it is cancelled, goes to the next, or back into the channel, as the oldest; two that are given back at the
+//!   same moment, by receivers of different workers, may change places. A receive that is complete is not traded for a timeout.
 //! - With the last sender the channel ends, when it is empty; with the last receiver at once, and what is in it is
 //!   dropped.
 //! - Waiting allocates nothing. What is used on one worker alone takes no atomic read-modify-write to send and to
