@@ -71,6 +71,17 @@ fn one_worker(bench: &mut Bench) {
             report.ratio(&table, "ours", "crossbeam threads", AtMost(0.6));
         }
     }
+    let title = "channel/ping_pong/with_a_thread";
+    if bench.selects(title) {
+        let table = Contest::new(title, NS, "round trip")
+            .station("ours", ours(1, ping_pong_with_a_thread))
+            .station("crossbeam threads", crossbeam_ping_pong())
+            .run(bench);
+        if let Some(table) = table {
+            let report = &mut bench.report;
+            report.ratio(&table, "ours", "crossbeam threads", AtMost(1.0));
+        }
+    }
 }
 
 fn two_workers(bench: &mut Bench) {
@@ -82,6 +93,7 @@ fn two_workers(bench: &mut Bench) {
             .station("crossbeam threads", crossbeam_ping_pong())
             .run(bench);
         if let Some(table) = table {
+            bench.report.absolute(&table, "ours", AtMost(1000.0));
             bench.report.ratio(&table, "ours", "tokio", Open);
             bench
                 .report
@@ -134,6 +146,26 @@ fn ping_pong(workers: usize, requests: Requests) {
     let (ping, pings) = runtime::channel::bounded(0);
     let (pong, pongs) = runtime::channel::bounded(0);
     let other = beside(workers, move || {
+        for number in pings {
+            if pong.send(number).is_err() {
+                break;
+            }
+        }
+    });
+    serve(requests, |laps| {
+        for lap in 0..laps {
+            ping.send(lap).expect("the other side answers");
+            assert_eq!(pongs.recv(), Ok(lap));
+        }
+    });
+    drop(ping);
+    other.join().expect("the other side ends");
+}
+
+fn ping_pong_with_a_thread(_: usize, requests: Requests) {
+    let (ping, pings) = runtime::channel::bounded(0);
+    let (pong, pongs) = runtime::channel::bounded(0);
+    let other = thread::spawn(move || {
         for number in pings {
             if pong.send(number).is_err() {
                 break;
