@@ -29,6 +29,7 @@ pub(crate) mod memory;
 mod payload;
 mod record;
 mod reference;
+mod wait_reason;
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
@@ -52,6 +53,7 @@ use payload::{read_by_words, text_of};
 pub(crate) use record::Birth;
 use record::VTable;
 pub(crate) use reference::TaskRef;
+pub(crate) use wait_reason::WaitReason;
 
 const FINISHED: usize = 1;
 const WAITER: usize = 1 << 1;
@@ -72,60 +74,6 @@ pub(crate) enum Token {
     Notified,
     /// Finished: no wake-up means anything any more.
     Finished,
-}
-
-/// What a parked coroutine waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum WaitReason {
-    /// Somebody's `unpark`.
-    Unpark,
-    /// The end of another coroutine.
-    Join,
-    /// The end of all children of a scope.
-    Scope,
-    /// A point in time.
-    Sleep,
-    /// Data, or the end of it, on a descriptor.
-    Readable,
-    /// Room for data on a descriptor.
-    Writable,
-    /// A connection to accept.
-    Accept,
-    /// A connection under way to be made.
-    Connect,
-    /// A closure on the pool of plain threads.
-    Blocking,
-    /// An event to be set.
-    Event,
-    /// Permits of a semaphore.
-    Semaphore,
-    /// The end of a child process.
-    Process,
-    /// A signal.
-    Signal,
-    /// A future to become ready.
-    Future,
-    /// A mutex.
-    Mutex,
-    /// A reader-writer lock.
-    RwLock,
-    /// A condition variable to be notified.
-    Condvar,
-    /// A value that somebody else makes.
-    Once,
-    /// The others at a barrier.
-    Barrier,
-    /// The other members of a group.
-    WaitGroup,
-    /// A value to be sent, once.
-    Oneshot,
-    /// A value in a channel.
-    Receive,
-    /// Room, or a receiver, for a value.
-    Send,
-    /// The first of several things.
-    Select,
 }
 
 /// What lies behind the header.
