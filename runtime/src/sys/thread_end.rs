@@ -318,6 +318,9 @@ mod list {
     }
 
     /// Looks at one library; returns whether it is the one.
+    ///
+    /// # Safety
+    /// As dl_iterate_phdr(3) calls it: `info` is valid during the call, and `search` is the `Search` that it was given.
     unsafe extern "C" fn look(
         info: *mut libc::dl_phdr_info,
         _: usize,
