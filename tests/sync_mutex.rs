@@ -7,7 +7,7 @@ mod strands_support;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -186,14 +186,17 @@ fn sy2_one_that_is_cancelled_after_the_hand_over_has_the_lock_and_unlocks() {
 fn pa10_the_value_stays_as_a_panicking_holder_has_left_it() {
     on_one_worker_and_on_two(|| {
         let mutex = Arc::new(Mutex::new(vec![1]));
-        let theirs = mutex.clone();
+        let holds = Arc::new(AtomicBool::new(false));
+        let (theirs, says_so) = (mutex.clone(), holds.clone());
         let holder = spawn(move || {
             let mut value = theirs.lock();
             value.push(2);
+            says_so.store(true, Ordering::Relaxed);
             yield_now();
             std::panic::resume_unwind(Box::new("a holder's panic"));
         });
-        let_the_others_run();
+        // The other worker may have taken the holder, and takes as long as it likes to start it.
+        pass_until(|| holds.load(Ordering::Relaxed));
         let theirs = mutex.clone();
         let waits = spawn(move || theirs.lock().push(3));
         assert!(holder.join().is_err());
