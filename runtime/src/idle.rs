@@ -12,6 +12,10 @@
 //! So an idle runtime uses no CPU, and one with messages every 80 us a few per cent. Where there are fewer cores than
 //! workers, whoever would send the message may be waiting for this one: then the worker does not spin, but lets other
 //! threads run a few times (sched_yield(2)), by the same rule.
+//!
+//! [`Builder::spin`](crate::Builder::spin) replaces the rule by a fixed time. Then a worker asks for descriptors too at
+//! every look, a system call of 0.3 us: whoever wants to have a request served without being woken for it pays for that with
+//! a core, and wants no guesses.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -39,6 +43,8 @@ const DISCOURAGED_MAX: u32 = 6;
 pub(crate) struct Idle {
     /// A core for us and one for who sends us something.
     may_spin: bool,
+    /// So long and no other time, with a look at the clock for each of the looks around.
+    fixed: Option<Duration>,
     spin: Cell<Duration>,
     /// Trials in a row that were in vain.
     discouraged: Cell<u32>,
@@ -47,14 +53,20 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    /// Of one worker of `workers`, on `cores`.
-    pub(crate) fn new(workers: usize, cores: usize) -> Self {
+    /// Of one worker of `workers`, on `cores`; `fixed` if it is to learn nothing.
+    pub(crate) fn new(workers: usize, cores: usize, fixed: Option<Duration>) -> Self {
         Idle {
             may_spin: cores > 1 && cores >= workers,
-            spin: Cell::new(Duration::ZERO),
+            fixed,
+            spin: Cell::new(fixed.unwrap_or_default()),
             discouraged: Cell::new(0),
             until_trial: Cell::new(0),
         }
+    }
+
+    /// A look costs a system call: it asks for descriptors.
+    pub(crate) fn asks_for_descriptors(&self) -> bool {
+        self.fixed.is_some_and(|spin| !spin.is_zero())
     }
 
     /// Looks around, for as long as that has paid lately, but not beyond `until`: true as soon as `look` has found
@@ -72,13 +84,17 @@ impl Idle {
             return false;
         }
         let found = if self.may_spin {
-            spin_for(spin, until, &mut look)
+            let looks = if self.fixed.is_some() { 1 } else { LOOKS };
+            spin_for(spin, until, looks, &mut look)
         } else {
             (0..YIELDS).any(|_| {
                 thread::yield_now();
                 look()
             })
         };
+        if self.fixed.is_some() {
+            return found;
+        }
         if found {
             self.spin.set(SPIN_MAX);
             self.discouraged.set(0);
@@ -101,7 +117,7 @@ impl Idle {
 
     /// Notes that a message has ended a sleep, which had lasted so long.
     pub(crate) fn slept(&self, duration: Duration) {
-        if duration > SOON || !self.spin.get().is_zero() {
+        if duration > SOON || !self.spin.get().is_zero() || self.fixed.is_some() {
             return;
         }
         match self.until_trial.get() {
@@ -111,11 +127,18 @@ impl Idle {
     }
 }
 
-fn spin_for(spin: Duration, until: Option<Instant>, look: &mut impl FnMut() -> bool) -> bool {
-    let now = clock::now();
-    let end = until.map_or(now + spin, |until| until.min(now + spin));
-    while clock::now() < end {
-        for _ in 0..LOOKS {
+/// Until `spin` has passed, with so many looks between two glances at the clock.
+fn spin_for(
+    spin: Duration,
+    until: Option<Instant>,
+    looks: u32,
+    look: &mut impl FnMut() -> bool,
+) -> bool {
+    // A time beyond all that the clock can show is for ever.
+    let ends = [clock::after(spin), until];
+    let end = ends.into_iter().flatten().min();
+    while end.is_none_or(|end| clock::now() < end) {
+        for _ in 0..looks {
             if look() {
                 return true;
             }
@@ -140,7 +163,7 @@ mod tests {
 
     #[test]
     fn without_messages_it_looks_once_and_sleeps() {
-        let idle = Idle::new(2, 2);
+        let idle = Idle::new(2, 2, None);
         idle.slept(Duration::from_secs(1));
         assert_eq!(looks(&idle, |_| false), 1);
     }
@@ -148,7 +171,7 @@ mod tests {
     #[test]
     fn a_message_soon_after_falling_asleep_makes_it_look_longer_until_that_is_in_vain() {
         for cores in [1, 2] {
-            let idle = Idle::new(2, cores);
+            let idle = Idle::new(2, cores, None);
             idle.slept(Duration::from_micros(30));
             assert_eq!(looks(&idle, |n| n == 5), 5);
             let in_vain = (0..).take_while(|_| looks(&idle, |_| false) > 1).count();
@@ -158,7 +181,7 @@ mod tests {
 
     #[test]
     fn trials_in_vain_become_seldom_and_one_that_pays_makes_up_for_all() {
-        let idle = Idle::new(1, 1);
+        let idle = Idle::new(1, 1, None);
         let mut sleeps = Vec::new();
         for _ in 0..9 {
             let mut slept = 0;
@@ -170,5 +193,18 @@ mod tests {
             while looks(&idle, |_| false) > 1 {}
         }
         assert_eq!(sleeps, [1, 2, 3, 5, 9, 17, 33, 65, 65]);
+    }
+    #[test]
+    fn a_fixed_time_is_neither_learnt_nor_forgotten_and_no_time_is_one_look() {
+        let spins = Idle::new(1, 2, Some(Duration::from_micros(200)));
+        let sleeps = Idle::new(1, 2, Some(Duration::ZERO));
+        for _ in 0..9 {
+            assert!(looks(&spins, |_| false) > 1, "though it was in vain");
+            assert_eq!(looks(&spins, |n| n == 2), 2);
+            sleeps.slept(Duration::ZERO);
+            assert_eq!(looks(&sleeps, |_| false), 1, "though it would have paid");
+        }
+        let for_ever = Idle::new(1, 2, Some(Duration::MAX));
+        assert_eq!(looks(&for_ever, |n| n == 999), 999);
     }
 }

@@ -41,7 +41,7 @@ const TIMER_GRAIN: Duration = Duration::from_micros(175);
 /// How long stacks lie idle before their memory goes back.
 const TRIM_PERIOD: Duration = Duration::from_secs(1);
 
-/// While it looks around it asks for descriptors once in so many looks, some 10 us.
+/// While it looks around it asks for descriptors once in so many looks, some 10 us; but see [`Idle::asks_for_descriptors`].
 const LOOKS_PER_POLL: u32 = 512;
 
 /// One worker. It stays on the thread that it [enters](Worker::enter) while coroutines of its are alive.
@@ -101,7 +101,7 @@ impl Worker {
             .mailbox
             .hire(Box::new(move || bell.ring()));
         Ok(Worker {
-            idle: Idle::new(shared.config.workers, shared.cores),
+            idle: Idle::new(shared.config.workers, shared.cores, shared.config.spin),
             home: Home::new(index, shared),
             reactor,
             last_timers: Cell::new(None),
@@ -346,10 +346,15 @@ impl Worker {
         let home = &self.home;
         let deadline = [self.next_deadline(), until].into_iter().flatten().min();
         let watched = self.reactor.registrations() > 0;
+        let looks_per_poll = if self.idle.asks_for_descriptors() {
+            1
+        } else {
+            LOOKS_PER_POLL
+        };
         let mut looks = 0_u32;
         let found = self.idle.look_around(deadline, || {
             looks = looks.wrapping_add(1);
-            if watched && looks.is_multiple_of(LOOKS_PER_POLL) {
+            if watched && looks.is_multiple_of(looks_per_poll) {
                 self.poll_reactor(Some(Duration::ZERO));
             }
             if home.several
@@ -357,7 +362,10 @@ impl Worker {
             {
                 home.enqueue_fresh(task);
             }
-            home.is_runnable() || !home.mailbox.is_empty() || !home.shared.injector.is_empty()
+            home.is_runnable()
+                || !home.mailbox.is_empty()
+                || !home.shared.injector.is_empty()
+                || self.phase_calls()
         });
         if found {
             self.obey_messages();
@@ -414,10 +422,7 @@ impl Worker {
         home.mailbox.fall_asleep();
         shared.sleepers.fetch_add(1, Ordering::Relaxed);
         // The last look: whoever has put something in place before this sees that we sleep, or we see it.
-        let something = !home.mailbox.is_empty()
-            || home.anything_to_take()
-            || shared.phase() != home.phase.get()
-            || self.all_have_ended();
+        let something = !home.mailbox.is_empty() || home.anything_to_take() || self.phase_calls();
         let now = clock::now();
         let timeout = if something {
             Some(Duration::ZERO)
@@ -436,10 +441,18 @@ impl Worker {
         }
     }
 
-    /// The runtime ends, and whoever ended last may not have found us asleep.
-    fn all_have_ended(&self) -> bool {
-        let (spawned, finished) = self.home.shared.spawned_and_finished();
-        self.home.index == 0 && self.home.phase.get() != Phase::Running && spawned == finished
+    /// The runtime has come to another phase, or it ends and all have ended: whoever did that last may not have found
+    /// us asleep.
+    fn phase_calls(&self) -> bool {
+        let (home, phase) = (&self.home, self.home.phase.get());
+        if home.shared.phase() != phase {
+            return true;
+        }
+        let waits_for_all = home.index == 0 && phase != Phase::Running;
+        waits_for_all && {
+            let (spawned, finished) = home.shared.spawned_and_finished();
+            spawned == finished
+        }
     }
 
     fn poll_reactor(&self, timeout: Option<Duration>) {

@@ -26,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) idle_stacks_max: usize,
     /// How long the end of `run` waits for coroutines that were cancelled.
     pub(crate) grace: Duration,
+    /// How long an idle worker looks around before it sleeps, if that is not to be learnt.
+    pub(crate) spin: Option<Duration>,
     pub(crate) name: Option<Box<str>>,
     pub(crate) report_overflow: bool,
     /// Of the pool for blocking calls.
