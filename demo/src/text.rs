@@ -81,16 +81,29 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 ///   thread, pipe, two CPUs [1]                -
 ///   [1] skipped: one CPU only
 /// ```
+///
+/// One that is too wide for the terminal is set closer, then without its spreads.
 pub fn table(metrics: &[Metric], rows: &[Row]) -> Vec<String> {
     let mut notes = Vec::new();
     let labels: Vec<String> = rows.iter().map(|row| label(row, &mut notes)).collect();
-    let cells: Vec<Vec<String>> = metrics.iter().map(|metric| column(metric, rows)).collect();
     let counts: Vec<String> = rows.iter().map(count).collect();
 
     let label_width = width(&labels).max("what".len());
     let count_width = width(&counts).max("n".len());
-    let cell_widths: Vec<usize> = cells.iter().map(|column| width(column)).collect();
-    let used = 2 + label_width + cell_widths.iter().map(|w| 2 + w).sum::<usize>() + 2 + count_width;
+    let lay_out = |(gap, spread)| {
+        let column = |metric| column(metric, rows, gap, spread);
+        let cells: Vec<Vec<String>> = metrics.iter().map(column).collect();
+        let cell_widths: Vec<usize> = cells.iter().map(|column| width(column)).collect();
+        let cells_width: usize = cell_widths.iter().map(|width| gap + width).sum();
+        let used = 2 + label_width + cells_width + gap + count_width;
+        (gap, cells, cell_widths, used)
+    };
+    let (gap, cells, cell_widths, used) = [(2, true), (1, true), (2, false)]
+        .map(lay_out)
+        .into_iter()
+        .find(|&(.., used)| used <= COLUMNS)
+        .unwrap_or_else(|| lay_out((1, false)));
+    let between = " ".repeat(gap);
     let bars = match metrics {
         [only] => bars(only, rows, COLUMNS.saturating_sub(used + 2)),
         _ => vec![String::new(); rows.len()],
@@ -99,9 +112,9 @@ pub fn table(metrics: &[Metric], rows: &[Row]) -> Vec<String> {
     let line = |label: &str, row: usize, count: &str| {
         let mut line = format!("  {label:<label_width$}");
         for (column, width) in cells.iter().zip(&cell_widths) {
-            line.push_str(&format!("  {:<width$}", column[row]));
+            line.push_str(&format!("{between}{:<width$}", column[row]));
         }
-        line.push_str(&format!("  {count:>count_width$}"));
+        line.push_str(&format!("{between}{count:>count_width$}"));
         line
     };
     let mut lines = vec![line("what", 0, "n")];
@@ -149,8 +162,8 @@ fn label(row: &Row, notes: &mut Vec<String>) -> String {
     label
 }
 
-/// The cells of one metric, the header first: median to the right, spread to the left of one seam.
-fn column(metric: &Metric, rows: &[Row]) -> Vec<String> {
+/// The cells of one metric, the header first: median to the right, spread, if wanted, to the left of one seam.
+fn column(metric: &Metric, rows: &[Row], gap: usize, spread: bool) -> Vec<String> {
     let cell = |row: &Row| match row.values.get(&metric.name) {
         Some(value) => {
             let scale = Scale::of(metric.unit, value.median);
@@ -168,7 +181,11 @@ fn column(metric: &Metric, rows: &[Row]) -> Vec<String> {
         .map(|cell| cell.0.chars().count())
         .max()
         .unwrap_or(0);
-    let join = |(median, spread): &(String, String)| format!("{median:>left$}  {spread}");
+    let seam = " ".repeat(gap);
+    let join = |(median, range): &(String, String)| match spread {
+        true => format!("{median:>left$}{seam}{range}"),
+        false => format!("{median:>left$}"),
+    };
     cells.iter().map(join).collect()
 }
 
@@ -288,6 +305,22 @@ mod tests {
         for line in table(&metrics, &[wide]) {
             assert!(line.chars().count() <= COLUMNS, "{line}");
         }
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_is_set_closer_and_then_without_its_spreads() {
+        let metrics: Vec<Metric> = ["time", "own_memory", "all_memory"]
+            .map(|name| metric(name, Unit::Bytes))
+            .into();
+        let values: Vec<_> = metrics.iter().map(|m| (m.name.as_str(), 999e3)).collect();
+        let one = |label: &str| table(&metrics, &[row(label, &values)]);
+        let fits = |lines: &[String]| lines.iter().all(|line| line.chars().count() <= COLUMNS);
+        let labels = ["x".repeat(12), "x".repeat(30), "x".repeat(50)];
+        let [wide, closer, bare] = labels.map(|label| one(&label));
+        assert!(fits(&wide) && fits(&closer) && fits(&bare));
+        assert!(wide[1].contains("KiB  8") && closer[1].contains("KiB 8"));
+        assert!(closer[1].contains("..") && !bare[1].contains(".."));
+        assert!(bare[1].contains("976 KiB"));
     }
 
     #[test]
