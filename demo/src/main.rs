@@ -27,6 +27,7 @@ mod present;
 mod progress;
 mod quantity;
 mod report;
+mod scenarios;
 mod section;
 mod stats;
 mod text;

@@ -19,6 +19,7 @@ use std::io;
 
 use crate::lab::Lab;
 use crate::report::{Effort, Findings, Metric, Verdict};
+use crate::scenarios;
 
 /// The hidden argument with which the demo ends at once: the program that `creation` spawns.
 pub const NOTHING: &str = "__nothing";
@@ -75,6 +76,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &switch::Switch,
     &creation::Creation,
     &scalability::Scalability,
+    &scenarios::Hello,
 ];
 
 /// The experiment of this name.
