@@ -1,4 +1,4 @@
-//! Leaving nothing behind: no process and no half-made file, also after Ctrl-C.
+//! Leaving nothing behind: no process, no half-made file and no scratch directory, also after Ctrl-C.
 //!
 //! ```text
 //!   demo                     adopts every orphan below it (child subreaper), so it can reap them all
@@ -11,16 +11,18 @@
 //! id. If the demo itself is killed outright, the kernel passes that on downwards.
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::env;
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, ExitStatus};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, ChildStdout, Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process_group,
-    set_child_subreaper, wait, waitid, waitpgid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, kill_process_group,
+    set_child_subreaper, wait, waitid,
 };
 
 /// The exit status of a program that Ctrl-C ended: 128 + SIGINT.
@@ -31,8 +33,10 @@ const STATUS_INTERRUPTED: i32 = 130;
 struct Leftovers {
     /// The process group of the helper that runs.
     group: Option<Pid>,
-    /// A file that the demo has made and not yet filled.
-    file: Option<PathBuf>,
+    /// Files that the demo has made and not yet filled.
+    files: Vec<PathBuf>,
+    /// Directories that hold nothing worth keeping.
+    directories: Vec<PathBuf>,
 }
 
 /// The one who knows what is to be cleared up, and does it on SIGINT, SIGTERM and SIGHUP.
@@ -54,12 +58,33 @@ impl Cleanup {
 
     /// Remembers a new, still empty file, to be removed if the demo is interrupted.
     pub fn file_made(&self, path: PathBuf) {
-        self.leftovers().file = Some(path);
+        self.leftovers().files.push(path);
     }
 
     /// Forgets it: its content is there now.
-    pub fn file_filled(&self) {
-        self.leftovers().file = None;
+    pub fn file_filled(&self, path: &Path) {
+        self.leftovers().files.retain(|file| file != path);
+    }
+
+    /// Makes an empty directory that only this user can enter, and that is gone when the result is dropped.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn scratch(&self) -> io::Result<Scratch> {
+        // Locked meanwhile, as in `start`.
+        let mut leftovers = self.leftovers();
+        let path = (0..u32::MAX)
+            .map(|number| env::temp_dir().join(format!("demo-{}-{number}", process::id())))
+            .find_map(|path| match DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
+                made => Some(made.map(|()| path)),
+            });
+        let path = path.ok_or(io::ErrorKind::AlreadyExists)??;
+        leftovers.directories.push(path.clone());
+        Ok(Scratch {
+            path,
+            cleanup: self.clone(),
+        })
     }
 
     /// Starts a helper, which must be set to lead a process group of its own.
@@ -85,10 +110,13 @@ impl Cleanup {
         if let Some(group) = leftovers.group {
             kill(group);
         }
-        while !matches!(wait(WaitOptions::empty()), Err(Errno::CHILD)) {}
-        if let Some(path) = &leftovers.file {
+        end_children();
+        for path in &leftovers.files {
             // If it cannot be removed it is an empty file, and there is nobody to tell.
             let _ = fs::remove_file(path);
+        }
+        for path in &leftovers.directories {
+            let _ = fs::remove_dir_all(path);
         }
         eprintln!("demo: interrupted; every process that it had started is gone");
         std::process::exit(STATUS_INTERRUPTED)
@@ -141,12 +169,66 @@ impl Helper {
         kill(self.group);
         let status = self.child.wait();
         // Its children are ours now.
-        while !matches!(
-            waitpgid(self.group, WaitOptions::empty()),
-            Err(Errno::CHILD)
-        ) {}
+        end_children();
         leftovers.group = None;
         status
+    }
+}
+
+/// Reaps every child of this process, and kills those that will not end by themselves: they have left the
+/// helper's group, as a shell's jobs do.
+fn end_children() {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Err(Errno::CHILD) => return,
+            Ok(None) => {
+                for child in children() {
+                    // It is still unreaped, so the number is its own.
+                    let _ = kill_process(child, Signal::KILL);
+                }
+                let _ = wait(WaitOptions::empty());
+            }
+            Ok(Some(_)) | Err(_) => {}
+        }
+    }
+}
+
+/// The processes whose parent this one is: the second field after the name in `/proc/PID/stat`.
+fn children() -> Vec<Pid> {
+    let own = process::id().to_string();
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let is_child = |pid: &str| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name may hold spaces and brackets; nothing behind it does.
+        let behind = stat.rsplit_once(')').map_or("", |(_, behind)| behind);
+        behind.split_whitespace().nth(1) == Some(own.as_str())
+    };
+    pids.filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && is_child(name))
+        .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+        .collect()
+}
+
+/// A directory that goes when this does.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    cleanup: Cleanup,
+}
+
+impl Scratch {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let mut leftovers = self.cleanup.leftovers();
+        // What cannot be removed stays in the directory for temporary files, whose owner clears it.
+        let _ = fs::remove_dir_all(&self.path);
+        leftovers.directories.retain(|path| *path != self.path);
     }
 }
 
@@ -162,5 +244,23 @@ impl Drop for Helper {
             // Killed, so there is no status that anybody could want.
             let _ = self.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scratch_directory_goes_with_all_that_is_in_it() {
+        let cleanup = Cleanup::default();
+        let (one, two) = (cleanup.scratch().unwrap(), cleanup.scratch().unwrap());
+        let (first, second) = (one.path().to_owned(), two.path().to_owned());
+        assert_ne!(first, second);
+        fs::write(first.join("file"), "x").unwrap();
+        drop(one);
+        assert!(!first.exists() && second.exists());
+        drop(two);
+        assert!(!second.exists() && cleanup.leftovers().directories.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: what may be asked for, and which exit status answers it.
+//! Doing what the command line asks for, and which exit status answers it.
 //!
 //! | status | meaning                                                               |
 //! |--------|-----------------------------------------------------------------------|
@@ -8,94 +8,66 @@
 //! | 130    | interrupted by Ctrl-C, SIGTERM or SIGHUP                              |
 #![forbid(unsafe_code)]
 
+use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::builder::PossibleValuesParser;
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
 use rustix::process::Pid;
 
+use crate::arguments::{Cli, Given, Order, refuse};
 use crate::cleanup::Cleanup;
-use crate::conduct::BODY_COMMAND;
 use crate::environment::Environment;
 use crate::experiments::{self, Experiment};
 use crate::lab::Lab;
+use crate::options::Options;
 use crate::os;
 use crate::present::Printer;
 use crate::progress::Progress;
-use crate::report::{Body, Effort, Report};
+use crate::report::{Effort, Report};
 use crate::section;
 use crate::text::Palette;
 
-/// Coroutines, OS threads and forked processes side by side: each claim of the classic comparison measured
-/// and judged.
-///
-/// Without a command every section is measured, in under a minute.
-#[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
-#[command(after_help = "Exit status: 0 measured; 1 something could not be measured; 2 usage.")]
-pub struct Cli {
-    /// Measure less: all sections in under 15 seconds
-    #[arg(long, global = true)]
-    quick: bool,
-
-    /// Write the figures as JSON to FILE, or to stdout (-), which then carries nothing else
-    #[arg(long, global = true, value_name = "FILE")]
-    json: Option<PathBuf>,
-
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Show what can be measured
-    List,
-    /// Measure some sections, in the order given
-    Run {
-        /// Sections, as `demo list` names them
-        #[arg(required = true, value_name = "NAME", value_parser = names())]
-        names: Vec<String>,
-    },
-    /// One body of an experiment, in a helper process
-    #[command(name = BODY_COMMAND, hide = true)]
-    Body {
-        #[arg(value_parser = names())]
-        experiment: String,
-        #[arg(value_enum)]
-        body: Body,
-        /// The process that started this one, and with which it ends
-        #[arg(long)]
-        parent: i32,
-    },
-}
-
-fn names() -> PossibleValuesParser {
-    PossibleValuesParser::new(experiments::ALL.iter().map(|experiment| experiment.name()))
-}
-
-impl Cli {
-    /// Does what was asked for.
-    pub fn execute(self) -> ExitCode {
-        let effort = if self.quick {
-            Effort::Quick
-        } else {
-            Effort::Standard
-        };
-        match self.command {
-            None => measure(experiments::ALL.to_vec(), effort, self.json),
-            Some(Command::Run { names }) => measure(chosen(&names), effort, self.json),
-            Some(Command::List) => list(self.json),
-            Some(Command::Body {
-                experiment,
-                body,
-                parent,
-            }) => help(&experiment, body, effort, parent),
+/// Does what was asked for.
+pub fn execute(cli: Cli) -> ExitCode {
+    let effort = cli.effort();
+    match cli.command {
+        None => {
+            let all = experiments::ALL.to_vec();
+            measure(all, effort, &Options::default(), cli.json)
+        }
+        Some(Order::Run { names, given }) => run(&chosen(&names), effort, &given, cli.json),
+        Some(Order::List) => list(cli.json),
+        Some(Order::Body {
+            experiment,
+            body,
+            parent,
+            scratch,
+            given,
+        }) => {
+            let scratch = scratch.unwrap_or_else(env::temp_dir);
+            help(&experiment, parent, |events| {
+                Lab::new(effort, body, given.0, scratch, events)
+            })
         }
     }
+}
+
+/// A scenario alone, if its options ask for that; else a comparison of all that was chosen.
+fn run(
+    chosen: &[&'static dyn Experiment],
+    effort: Effort,
+    given: &Given,
+    json: Option<PathBuf>,
+) -> ExitCode {
+    given.check(chosen);
+    if let [only] = chosen
+        && let Some(outcome) = only.alone(&given.0)
+    {
+        return status(outcome);
+    }
+    measure(chosen.to_vec(), effort, &given.0, json)
 }
 
 /// The experiments of these names, each once, in the order in which they are first named.
@@ -111,16 +83,13 @@ fn chosen(names: &[String]) -> Vec<&'static dyn Experiment> {
 
 fn list(json: Option<PathBuf>) -> ExitCode {
     if json.is_some() {
-        let text = "`list` measures nothing that could be written as JSON";
-        Cli::command()
-            .error(ErrorKind::ArgumentConflict, text)
-            .exit();
+        refuse("`list` measures nothing that could be written as JSON");
     }
     status(printer(false).catalogue().map(|()| true))
 }
 
 /// Runs as a helper process.
-fn help(experiment: &str, body: Body, effort: Effort, parent: i32) -> ExitCode {
+fn help(experiment: &str, parent: i32, lab: impl FnOnce(Box<dyn Write>) -> Lab) -> ExitCode {
     let parent = Pid::from_raw(parent);
     let experiment = experiments::find(experiment);
     let (Some(parent), Some(experiment)) = (parent, experiment) else {
@@ -132,13 +101,14 @@ fn help(experiment: &str, body: Body, effort: Effort, parent: i32) -> ExitCode {
     // Should memory run out in spite of all care, this process is the one to be killed. If the system
     // does not let us say so, it decides as it always does.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
-    Lab::new(effort, body, Box::new(io::stdout())).run(experiment);
+    lab(Box::new(io::stdout())).run(experiment);
     ExitCode::SUCCESS
 }
 
 fn measure(
     experiments: Vec<&'static dyn Experiment>,
     effort: Effort,
+    options: &Options,
     json: Option<PathBuf>,
 ) -> ExitCode {
     let cleanup = match Cleanup::install() {
@@ -155,7 +125,7 @@ fn measure(
             return ExitCode::from(2);
         }
     };
-    status(tour(&experiments, effort, sink, &cleanup))
+    status(tour(&experiments, effort, options, sink, &cleanup))
 }
 
 /// Measures, prints each section as soon as it is known, and writes the JSON at the end.
@@ -164,6 +134,7 @@ fn measure(
 fn tour(
     experiments: &[&'static dyn Experiment],
     effort: Effort,
+    options: &Options,
     sink: Sink,
     cleanup: &Cleanup,
 ) -> io::Result<bool> {
@@ -177,17 +148,17 @@ fn tour(
             break;
         }
         progress.section(experiment.name(), index, experiments.len());
-        let section = section::measure(*experiment, effort, cleanup, &progress);
+        let section = section::measure(*experiment, effort, options, cleanup, &progress);
         printed = printed.and_then(|()| printer.section(&section));
         sections.push(section);
     }
     let complete = sections.iter().all(|section| section.failures.is_empty());
-    sink.write(&Report {
+    let report = Report {
         demo: env!("CARGO_PKG_VERSION").to_owned(),
         mode: effort,
         sections,
-    })?;
-    cleanup.file_filled();
+    };
+    sink.write(&report, cleanup)?;
     printed.map(|()| complete)
 }
 
@@ -247,14 +218,16 @@ impl Sink {
         Ok(Sink::File(file, path))
     }
 
-    fn write(self, report: &Report) -> io::Result<()> {
+    fn write(self, report: &Report, cleanup: &Cleanup) -> io::Result<()> {
         let mut text = serde_json::to_string_pretty(report)?;
         text.push('\n');
         match self {
             Sink::Nowhere => Ok(()),
             Sink::Stdout => io::stdout().write_all(text.as_bytes()),
             Sink::File(file, path) => {
-                replace(file, text.as_bytes()).map_err(|error| because(&path, &error))
+                replace(file, text.as_bytes()).map_err(|error| because(&path, &error))?;
+                cleanup.file_filled(&path);
+                Ok(())
             }
         }
     }
@@ -280,21 +253,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn options_may_stand_before_or_after_the_command() {
-        for line in [
-            ["demo", "--quick", "run", "switch"],
-            ["demo", "run", "switch", "--quick"],
-        ] {
-            assert!(Cli::try_parse_from(line).unwrap().quick);
-        }
-    }
-
-    #[test]
     fn a_section_named_twice_is_run_once_in_the_order_given() {
         let names = ["creation", "switch", "creation"].map(String::from);
         let chosen: Vec<_> = chosen(&names)
@@ -302,15 +260,5 @@ mod tests {
             .map(|experiment| experiment.name())
             .collect();
         assert_eq!(chosen, ["creation", "switch"]);
-    }
-
-    #[test]
-    fn run_without_a_name_is_a_usage_error() {
-        assert_eq!(
-            Cli::try_parse_from(["demo", "run"])
-                .unwrap_err()
-                .exit_code(),
-            2
-        );
     }
 }

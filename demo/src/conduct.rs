@@ -9,14 +9,18 @@
 #![forbid(unsafe_code)]
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{self, ChildStdout, Command, ExitStatus, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cleanup::Cleanup;
+use crate::figure::Timeline;
 use crate::lab::Event;
+use crate::options::Options;
 use crate::progress::Progress;
 use crate::report::{Body, Effort, Row};
 
@@ -30,11 +34,26 @@ const SILENCE_MAX: Timespec = Timespec {
     tv_nsec: 0,
 };
 
+/// What a helper is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The experiment's name.
+    pub experiment: &'a str,
+    /// How much to measure.
+    pub effort: Effort,
+    /// What the user asked of this experiment.
+    pub options: &'a Options,
+    /// The section's directory for files and sockets.
+    pub scratch: &'a Path,
+}
+
 /// What one body of an experiment came to.
 #[derive(Debug, Default)]
 pub struct Harvest {
     /// The lines of the table that it measured.
     pub rows: Vec<Row>,
+    /// Who it saw run when.
+    pub timelines: Vec<Timeline>,
     /// What it should have measured but could not.
     pub failures: Vec<String>,
     /// Why it was not tied to a CPU; `None` if it was.
@@ -45,29 +64,22 @@ pub struct Harvest {
 ///
 /// Whatever happens to the helper becomes a line in [`Harvest::failures`]; rows that it had
 /// reported before are kept.
-pub fn conduct(
-    experiment: &str,
-    body: Body,
-    effort: Effort,
-    cleanup: &Cleanup,
-    progress: &Progress,
-) -> Harvest {
+pub fn conduct(order: Order<'_>, body: Body, cleanup: &Cleanup, progress: &Progress) -> Harvest {
     let mut harvest = Harvest::default();
-    if let Err(error) = listen(experiment, body, effort, cleanup, progress, &mut harvest) {
+    if let Err(error) = listen(order, body, cleanup, progress, &mut harvest) {
         harvest.failures.push(format!("{}: {error}", body.name()));
     }
     harvest
 }
 
 fn listen(
-    experiment: &str,
+    order: Order<'_>,
     body: Body,
-    effort: Effort,
     cleanup: &Cleanup,
     progress: &Progress,
     harvest: &mut Harvest,
 ) -> io::Result<()> {
-    let mut helper = cleanup.start(&mut command(experiment, body, effort)?)?;
+    let mut helper = cleanup.start(&mut command(order, body)?)?;
     let stdout = helper.take_stdout();
     let mut heard = Ok(false);
     for line in BufReader::new(Patient(stdout)).lines() {
@@ -94,6 +106,7 @@ fn listen(
 fn note(event: Event, progress: &Progress, harvest: &mut Harvest) -> bool {
     match event {
         Event::Row(row) => harvest.rows.push(row),
+        Event::Timeline(timeline) => harvest.timelines.push(timeline),
         Event::Progress { what, done, total } => progress.show(&what, done, total),
         Event::Unpinned(why) => harvest.unpinned = Some(why),
         Event::Failure(what) => harvest.failures.push(what),
@@ -102,12 +115,28 @@ fn note(event: Event, progress: &Progress, harvest: &mut Harvest) -> bool {
     false
 }
 
-fn command(experiment: &str, body: Body, effort: Effort) -> io::Result<Command> {
+fn command(order: Order<'_>, body: Body) -> io::Result<Command> {
+    let effort = match order.effort {
+        Effort::Quick => Some("--quick"),
+        Effort::Standard => None,
+        Effort::Full => Some("--full"),
+    };
     let mut command = Command::new(env::current_exe()?);
     command
-        .args([BODY_COMMAND, experiment, body.name()])
+        .args([BODY_COMMAND, order.experiment, body.name()])
         .args(["--parent", &process::id().to_string()])
-        .args((effort == Effort::Quick).then_some("--quick"))
+        .arg("--scratch")
+        .arg(order.scratch)
+        .args(effort);
+    for (name, value) in order.options.iter() {
+        let mut option = OsString::from(format!("--{name}"));
+        if !value.is_empty() {
+            option.push("=");
+            option.push(value);
+        }
+        command.arg(option);
+    }
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .process_group(0);

@@ -69,6 +69,7 @@ impl Coroutines {
 }
 
 impl Population for Coroutines {
+    // excerpt: coroutines
     fn grow(&mut self, count: u64) -> Growth {
         let start = Instant::now();
         let mut refused = None;
@@ -85,6 +86,7 @@ impl Population for Coroutines {
         while self.gate.waiting().len() < self.handles.len() {
             runtime::yield_now();
         }
+        // excerpt: end
         Growth {
             took: start.elapsed(),
             refused,
@@ -203,6 +205,7 @@ impl Processes {
     }
 }
 
+// excerpt: processes
 /// What a child does until it is released.
 fn wait_for_release(words: &SharedWords) -> i32 {
     // Relaxed, as for threads.
@@ -213,6 +216,7 @@ fn wait_for_release(words: &SharedWords) -> i32 {
     }
     0
 }
+// excerpt: end
 
 impl Population for Processes {
     fn grow(&mut self, count: u64) -> Growth {

@@ -6,20 +6,27 @@
 //!   conduct ── starts, waits ─────────> one thread, pinned, dies with its parent
 //!      ^                                   Lab
 //!      │                                   ├─ measure: warm up, sample, summarise
-//!      └── stdout: one JSON line per ───── └─ send: Row, Progress, Caution, Failure, Done
+//!      └── stdout: one JSON line per ───── └─ send: Row, Timeline, Progress, Failure, Done
 //!          event
 //! ```
 //!
 //! So every body starts from the same small process: a fork copies little unless the experiment wants it
 //! to, memory is counted from nothing, and whatever a body breaks, the demo goes on.
 #![forbid(unsafe_code)]
+#![allow(
+    dead_code,
+    reason = "an interface: the sections and scenarios that need the rest follow"
+)]
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::experiments::Experiment;
+use crate::figure::Timeline;
+use crate::options::Options;
 use crate::os::{Pin, allowed_cpus, share_a_core};
 use crate::report::{Body, Effort, Row};
 use crate::stats::{Clock, Plan, Summary, sample};
@@ -29,6 +36,8 @@ use crate::stats::{Clock, Plan, Summary, sample};
 pub enum Event {
     /// A finished line of the table.
     Row(Row),
+    /// Who ran when.
+    Timeline(Timeline),
     /// How far the current row has come: for the progress bar only.
     Progress {
         /// What is being measured.
@@ -50,10 +59,14 @@ pub enum Event {
 pub struct Lab {
     /// How much to measure.
     pub effort: Effort,
+    /// What the user asked of this experiment.
+    pub options: Options,
+    /// A directory for files and sockets, the same for all bodies of a section, empty at first.
+    pub scratch: PathBuf,
     body: Body,
     clock: Clock,
     cpus: Vec<usize>,
-    // Held for its drop, which gives the CPUs back.
+    // Its drop gives the CPUs back.
     _pin: Option<Pin>,
     // Rationed: each event wakes the demo, which may be on the CPU that is being measured.
     last_progress: Instant,
@@ -64,7 +77,13 @@ impl Lab {
     /// Pins the calling thread to the last CPU that it may use and reports to `events`.
     ///
     /// The last, because the first ones take most of the interrupts.
-    pub fn new(effort: Effort, body: Body, events: Box<dyn Write>) -> Lab {
+    pub fn new(
+        effort: Effort,
+        body: Body,
+        options: Options,
+        scratch: PathBuf,
+        events: Box<dyn Write>,
+    ) -> Lab {
         let cpus = allowed_cpus().unwrap_or_default();
         let pin = match cpus.last() {
             Some(&cpu) => Pin::to(cpu),
@@ -75,6 +94,8 @@ impl Lab {
         let why_unpinned = pin.as_ref().err().map(ToString::to_string);
         let mut lab = Lab {
             effort,
+            options,
+            scratch,
             body,
             clock: Clock::calibrate(),
             cpus,
@@ -103,6 +124,16 @@ impl Lab {
         self.send(&Event::Done);
     }
 
+    /// Lets this thread, and those that it starts from now on, run on every CPU that the demo may use.
+    pub fn unpin(&mut self) {
+        self._pin = None;
+    }
+
+    /// The CPUs that the demo may use.
+    pub fn cpus(&self) -> &[usize] {
+        &self.cpus
+    }
+
     /// A CPU on another core than the one that this process runs on; `None` if there is none.
     ///
     /// Two hardware threads of one core would not do: they wake each other faster, and slow each other down.
@@ -124,6 +155,11 @@ impl Lab {
                 samples: 31,
                 warm_up: 4,
                 sample_time: Duration::from_millis(8),
+            },
+            Effort::Full => Plan {
+                samples: 101,
+                warm_up: 5,
+                sample_time: Duration::from_millis(10),
             },
         }
     }
@@ -164,6 +200,20 @@ impl Lab {
         row.values
             .extend(Summary::of(samples).map(|summary| (metric.to_owned(), summary)));
         self.row(row);
+    }
+
+    /// Reports a row that is no number: what `metric`, of [`Unit::Words`], says of `label`.
+    ///
+    /// [`Unit::Words`]: crate::report::Unit::Words
+    pub fn words(&mut self, label: &str, metric: &str, words: &str) {
+        let mut row = Row::new(label, self.body);
+        row.words.insert(metric.to_owned(), words.to_owned());
+        self.row(row);
+    }
+
+    /// Reports who ran when.
+    pub fn timeline(&mut self, timeline: Timeline) {
+        self.send(&Event::Timeline(timeline));
     }
 
     /// Reports a row as it is.
@@ -211,6 +261,7 @@ impl Lab {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use std::env;
     use std::sync::{Arc, Mutex};
 
     /// A writer that keeps what is written where a test can read it.
@@ -237,7 +288,14 @@ pub mod tests {
 
         /// A lab that writes to this tape.
         pub fn lab(&self, body: Body) -> Lab {
-            Lab::new(Effort::Quick, body, Box::new(self.clone()))
+            let events = Box::new(self.clone());
+            Lab::new(
+                Effort::Quick,
+                body,
+                Options::default(),
+                env::temp_dir(),
+                events,
+            )
         }
     }
 

@@ -1,27 +1,35 @@
 //! The demo: coroutines, OS threads and forked processes side by side, each claim measured and judged.
 //!
 //! ```text
+//!   arguments, options
+//!    │
 //!   cli ──> section ──> conduct ──> helper process: lab ──> experiments::{switch, creation, ...}
 //!    │         │            │                                  │ baseline, coroutine, thread, process
 //!    │         │            └─ cleanup (Ctrl-C), progress      └─ link, climb, crowd, memory, limits, os
-//!    │         └─ report (claim, rows, verdict) + environment
+//!    │         └─ report (claim, rows, verdict, excerpt, figure) + environment
+//!    │            comparison (the text, and its answers)
 //!    └─ present (terminal), --json
 //! ```
 //!
-//! Reading order: `experiments` (what an experiment is) -> one experiment -> `lab` (where it runs) ->
-//! `stats` -> `conduct` and `cleanup` -> `report` -> `text` and `present`. The only `unsafe` is in `os`.
+//! Reading order: `experiments` (what an experiment is, how to add one) -> one experiment -> `lab` (where it
+//! runs) -> `stats` -> `conduct` and `cleanup` -> `report` -> `text` and `present`. The only `unsafe` is in `os`.
 
+mod arguments;
 mod cleanup;
 mod cli;
 mod climb;
+mod comparison;
 mod conduct;
 mod crowd;
 mod environment;
+mod excerpt;
 mod experiments;
+mod figure;
 mod lab;
 mod limits;
 mod link;
 mod memory;
+mod options;
 mod os;
 mod present;
 mod progress;
@@ -45,5 +53,5 @@ fn main() -> ExitCode {
     {
         return ExitCode::SUCCESS;
     }
-    cli::Cli::parse().execute()
+    cli::execute(arguments::Cli::parse())
 }

@@ -116,16 +116,21 @@ impl Printer {
 mod tests {
     use super::*;
     use crate::lab::tests::Tape;
-    use crate::report::Verdict;
+    use crate::report::{Layout, Verdict};
 
     fn section(verdict: Option<Verdict>) -> Section {
         Section {
             name: "switch".into(),
             claim: "a claim of many words ".repeat(20),
             method: vec!["a".into(), "b".into()],
+            code: vec![],
             metrics: vec![],
+            layout: Layout::List,
             rows: vec![],
             verdict,
+            answers: vec![],
+            figures: vec![],
+            timelines: vec![],
             cautions: vec!["virtual machine".into()],
             failures: vec!["thread: refused".into()],
             environment: Environment::default(),

@@ -21,25 +21,37 @@ impl Scale {
             ("KiB", 1_024.0),
             ("B", 1.0),
         ];
-        let ladder = match unit {
-            Unit::Nanoseconds => TIMES,
-            Unit::Bytes => SIZES,
+        const RATES: [(&str, f64); 3] = [("M/s", 1e6), ("k/s", 1e3), ("/s", 1.0)];
+        const FLOWS: [(&str, f64); 4] = [("GB/s", 1e9), ("MB/s", 1e6), ("kB/s", 1e3), ("B/s", 1.0)];
+        let ladder: &[(&str, f64)] = match unit {
+            Unit::Nanoseconds => &TIMES,
+            Unit::Bytes => &SIZES,
+            Unit::PerSecond => &RATES,
+            Unit::BytesPerSecond => &FLOWS,
+            Unit::Count | Unit::Words => &[("", 1.0)],
         };
-        let fits = |&(_, divisor): &(&str, f64)| value.abs() >= divisor;
-        let (symbol, divisor) = ladder.into_iter().find(fits).unwrap_or(ladder[3]);
+        let fits = |&&(_, divisor): &&(&str, f64)| value.abs() >= divisor;
+        let smallest = &ladder[ladder.len() - 1];
+        let &(symbol, divisor) = ladder.iter().find(fits).unwrap_or(smallest);
         Scale { symbol, divisor }
     }
 
     /// `value`, given in the metric's own unit, in this one: three significant figures, no unit.
     pub fn number(&self, value: f64) -> String {
-        figures(value / self.divisor)
+        let scaled = value / self.divisor;
+        if self.symbol.is_empty() && scaled.fract() == 0.0 && scaled.abs() < 1e3 {
+            // Of what is counted there are no hundredths.
+            return format!("{scaled}");
+        }
+        figures(scaled)
     }
 }
 
 /// `value` with a unit: `2.35 us`.
 pub fn with_unit(unit: Unit, value: f64) -> String {
     let scale = Scale::of(unit, value);
-    format!("{} {}", scale.number(value), scale.symbol)
+    let text = format!("{} {}", scale.number(value), scale.symbol);
+    text.trim_end().to_owned()
 }
 
 /// How many times `more` is of `less`: `1.04`, `37`, `1,400`.
@@ -98,6 +110,11 @@ mod tests {
         assert_eq!(size(4_224.0), "4.12 KiB");
         assert_eq!(size(1_000.0), "1,000 B");
         assert_eq!(size(-2_048.0), "-2.00 KiB");
+        assert_eq!(with_unit(Unit::PerSecond, 12_340.0), "12.3 k/s");
+        assert_eq!(with_unit(Unit::BytesPerSecond, 2.5e9), "2.50 GB/s");
+        assert_eq!(with_unit(Unit::Count, 3.0), "3");
+        assert_eq!(with_unit(Unit::Count, 2.5), "2.50");
+        assert_eq!(with_unit(Unit::Count, 12_345.0), "12,345");
     }
 
     #[test]

@@ -2,24 +2,34 @@
 //!
 //! ```text
 //! Report ─┬─ demo, mode
-//!         └─ sections[] ─┬─ name, claim, method[]
+//!         └─ sections[] ─┬─ name, claim, method[], code[]
 //!                        ├─ metrics[]   name, unit, meaning
-//!                        ├─ rows[]      label, body, units, values{metric: median p5 p95 n}, note, skipped
+//!                        ├─ layout, rows[]  label, body, units, size, values{metric: median p5 p95 n},
+//!                        │                  words{metric: text}, note, skipped
 //!                        ├─ verdict     outcome, why
+//!                        ├─ answers[]   claim, outcome, value, why      (to the claims of `comparison`)
+//!                        ├─ figures[], timelines[]                      (see `figure`)
 //!                        ├─ cautions[], failures[]
 //!                        └─ environment
 //! ```
 //!
 //! The field names are the schema of `--json`: they are read by other programs, so a change of one is a
-//! change of the format. Units are fixed (nanoseconds, bytes); only the terminal scales them.
+//! change of the format. Units are fixed (nanoseconds, bytes, ...); only people's tables scale them.
 #![forbid(unsafe_code)]
+#![allow(
+    dead_code,
+    reason = "an interface: the sections and scenarios that need the rest follow"
+)]
 
 use std::collections::BTreeMap;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::comparison::Answer;
 use crate::environment::Environment;
+use crate::excerpt::Excerpt;
+use crate::figure::{Figure, Timeline};
 use crate::stats::Summary;
 
 /// The whole answer of one run of the demo: the top-level JSON object.
@@ -28,20 +38,22 @@ use crate::stats::Summary;
 pub struct Report {
     /// Version of the demo that measured.
     pub demo: String,
-    /// How much was measured: `"quick"` or `"standard"`.
+    /// How much was measured: `"quick"`, `"standard"` or `"full"`.
     pub mode: Effort,
     /// One object for each section that was run, in the order in which they were.
     pub sections: Vec<Section>,
 }
 
 /// How much to measure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effort {
-    /// Fewer and shorter samples and smaller populations: all sections in under 15 seconds.
+    /// Fewer and shorter samples and smaller populations: about one second for each section, or less.
     Quick,
-    /// All sections in under a minute.
+    /// The tour: about five seconds for each section, or less; all of them in under 90 seconds.
     Standard,
+    /// Figures to publish: as long as it takes, about a minute for each section at most.
+    Full,
 }
 
 /// One experiment: a claim, what was run to test it, what came out, and what follows.
@@ -54,12 +66,22 @@ pub struct Section {
     pub claim: String,
     /// What is run and how it is counted, a sentence each.
     pub method: Vec<String>,
+    /// The lines of source that did it.
+    pub code: Vec<Excerpt>,
     /// The columns: what each value of a row means, and its unit.
     pub metrics: Vec<Metric>,
+    /// How people's tables show the rows.
+    pub layout: Layout,
     /// The measurements, in the order in which they are to be read.
     pub rows: Vec<Row>,
     /// What the rows say about the claim; `null` when too little could be measured.
     pub verdict: Option<Verdict>,
+    /// What they say about claims of the comparison, one by one.
+    pub answers: Vec<Answer>,
+    /// What is drawn of the rows.
+    pub figures: Vec<Figure>,
+    /// Who ran when, where the section watched that.
+    pub timelines: Vec<Timeline>,
     /// Why the numbers may not be trusted as they stand; empty when nothing speaks against them.
     pub cautions: Vec<String>,
     /// What could not be measured although it should have been; if not empty, the exit status is 1.
@@ -72,12 +94,23 @@ pub struct Section {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metric {
-    /// The key of this metric in [`Row::values`].
+    /// The key of this metric in [`Row::values`], or in [`Row::words`] if its unit is [`Unit::Words`].
     pub name: String,
     /// The unit of its median and percentiles.
     pub unit: Unit,
     /// What exactly is counted, in one sentence.
     pub meaning: String,
+}
+
+impl Metric {
+    /// A metric of this name and unit.
+    pub fn new(name: &str, unit: Unit, meaning: &str) -> Metric {
+        Metric {
+            name: name.to_owned(),
+            unit,
+            meaning: meaning.to_owned(),
+        }
+    }
 }
 
 /// The unit of a metric.
@@ -89,6 +122,29 @@ pub enum Unit {
     /// Bytes.
     #[serde(rename = "B")]
     Bytes,
+    /// A number of things.
+    #[serde(rename = "count")]
+    Count,
+    /// Things in a second.
+    #[serde(rename = "1/s")]
+    PerSecond,
+    /// Bytes in a second.
+    #[serde(rename = "B/s")]
+    BytesPerSecond,
+    /// No number at all: an outcome in a few words.
+    #[serde(rename = "words")]
+    Words,
+}
+
+/// How the rows of a section are laid out for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// A line for each row, a column for each metric.
+    List,
+    /// A line for each label, a column for each body; a cell holds the first metric of the row of that
+    /// label and body.
+    Matrix,
 }
 
 /// One line of a section's table.
@@ -101,8 +157,12 @@ pub struct Row {
     pub body: Body,
     /// How many units were alive, where the section counts them; `null` elsewhere.
     pub units: Option<u64>,
+    /// How many bytes were handed over or touched, where the section varies that; `null` elsewhere.
+    pub size: Option<u64>,
     /// The figures, by metric name; a metric that was not measured here is absent.
     pub values: BTreeMap<String, Summary>,
+    /// What is no number, by metric name: `"killed by SIGSEGV"`. A few words each.
+    pub words: BTreeMap<String, String>,
     /// What a reader of this row has to know; `null` mostly.
     pub note: Option<String>,
     /// Why the row has no figures; `null` when it has.
@@ -116,7 +176,9 @@ impl Row {
             label: label.into(),
             body,
             units: None,
+            size: None,
             values: BTreeMap::new(),
+            words: BTreeMap::new(),
             note: None,
             skipped: None,
         }
@@ -185,6 +247,13 @@ impl Findings<'_> {
         row.values.get(metric).map(|summary| summary.median)
     }
 
+    /// What `metric` says in the row labelled `label` of `body`; `None` if there is no such row.
+    pub fn words(&self, label: &str, body: Body, metric: &str) -> Option<&str> {
+        let mut rows = self.0.iter();
+        let row = rows.find(|row| row.label == label && row.body == body)?;
+        row.words.get(metric).map(String::as_str)
+    }
+
     /// The row of `body` with the most units for which `metric` was measured.
     pub fn largest(&self, body: Body, metric: &str) -> Option<(u64, f64)> {
         let measured = self.0.iter().filter(|row| row.body == body);
@@ -197,6 +266,7 @@ impl Findings<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::comparison::{Feature, Place};
     use serde_json::{Value, json};
 
     fn row(label: &str, units: Option<u64>, median: f64) -> Row {
@@ -221,16 +291,26 @@ mod tests {
                 name: "switch".into(),
                 claim: "c".into(),
                 method: vec!["m".into()],
+                code: vec![],
                 metrics: vec![Metric {
                     name: "time".into(),
                     unit: Unit::Nanoseconds,
                     meaning: "t".into(),
                 }],
+                layout: Layout::List,
                 rows: vec![row("thread", None, 2.5)],
                 verdict: Some(Verdict {
                     outcome: Outcome::Depends,
                     why: "w".into(),
                 }),
+                answers: vec![Answer::new(
+                    Place::Cell(Feature::SwitchCost, Body::Thread),
+                    Outcome::Confirmed,
+                    "2.50 ns",
+                    "a",
+                )],
+                figures: vec![],
+                timelines: vec![],
                 cautions: vec![],
                 failures: vec![],
                 environment: Environment::default(),
@@ -249,9 +329,13 @@ mod tests {
             json!({"outcome": "depends", "why": "w"})
         );
         assert_eq!(
+            section["answers"][0],
+            json!({"claim": "context-switch-cost/thread", "outcome": "confirmed", "value": "2.50 ns", "why": "a"})
+        );
+        assert_eq!(
             section["rows"][0],
-            json!({"label": "thread", "body": "thread", "units": null, "note": null, "skipped": null,
-                   "values": {"time": {"median": 2.5, "p5": 2.5, "p95": 2.5, "n": 10}}})
+            json!({"label": "thread", "body": "thread", "units": null, "size": null, "note": null,
+                   "skipped": null, "words": {}, "values": {"time": {"median": 2.5, "p5": 2.5, "p95": 2.5, "n": 10}}})
         );
     }
 

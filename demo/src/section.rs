@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use crate::cleanup::Cleanup;
-use crate::conduct::{self, conduct};
+use crate::conduct::{self, Order, conduct};
 use crate::environment::Environment;
 use crate::experiments::Experiment;
+use crate::figure::full_label;
+use crate::options::Options;
 use crate::progress::Progress;
 use crate::report::{Body, Effort, Findings, Row, Section};
 
@@ -12,11 +14,27 @@ use crate::report::{Body, Effort, Findings, Row, Section};
 pub fn measure(
     experiment: &dyn Experiment,
     effort: Effort,
+    options: &Options,
     cleanup: &Cleanup,
     progress: &Progress,
 ) -> Section {
-    let name = experiment.name();
-    let bodies = Body::ALL.map(|body| conduct(name, body, effort, cleanup, progress));
+    let bodies = match cleanup.scratch() {
+        Ok(scratch) => {
+            let order = Order {
+                experiment: experiment.name(),
+                effort,
+                options: &options.of(experiment.options()),
+                scratch: scratch.path(),
+            };
+            Body::ALL.map(|body| conduct(order, body, cleanup, progress))
+        }
+        Err(error) => {
+            let mut bodies: [conduct::Harvest; 4] = Default::default();
+            let text = format!("no directory for temporary files could be made: {error}");
+            bodies[0].failures.push(text);
+            bodies
+        }
+    };
     progress.clear();
     conclude(experiment, effort, bodies)
 }
@@ -28,13 +46,18 @@ fn conclude(experiment: &dyn Experiment, effort: Effort, bodies: [conduct::Harve
     cautions.extend(unpinned.map(|why| format!("pinning was refused: {why}")));
 
     let mut rows = Vec::new();
+    let mut timelines = Vec::new();
     let mut failures = Vec::new();
     for body in bodies {
         rows.extend(body.rows);
+        timelines.extend(body.timelines);
         failures.extend(body.failures);
     }
     cautions.extend(wide_rows(&rows));
-    let verdict = experiment.judge(Findings(&rows));
+    let findings = Findings(&rows);
+    let verdict = experiment.judge(findings);
+    let answers = experiment.answers(findings);
+    let figures = experiment.figures(findings);
     if verdict.is_none() && failures.is_empty() {
         failures.push("too little could be measured here for a verdict".to_owned());
     }
@@ -42,9 +65,14 @@ fn conclude(experiment: &dyn Experiment, effort: Effort, bodies: [conduct::Harve
         name: experiment.name().to_owned(),
         claim: experiment.claim().to_owned(),
         method: experiment.method(effort),
+        code: experiment.code(),
         metrics: experiment.metrics(),
+        layout: experiment.layout(),
         rows,
         verdict,
+        answers,
+        figures,
+        timelines,
         cautions,
         failures,
         environment,
@@ -57,10 +85,7 @@ fn wide_rows(rows: &[Row]) -> Option<String> {
     let wide: Vec<String> = rows
         .iter()
         .filter(|row| row.values.values().any(|value| value.is_wide()))
-        .map(|row| match row.units {
-            Some(units) => format!("{} {units}", row.label),
-            None => row.label.clone(),
-        })
+        .map(full_label)
         .collect();
     let more = wide.len().saturating_sub(NAMED_MAX);
     let named = wide.get(..NAMED_MAX).unwrap_or(&wide).join("; ");

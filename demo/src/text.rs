@@ -3,8 +3,9 @@
 
 use std::env;
 
+use crate::figure::full_label;
 use crate::quantity::{Scale, grouped};
-use crate::report::{Metric, Row};
+use crate::report::{Metric, Row, Unit};
 
 /// The widest line that the demo prints.
 pub const COLUMNS: usize = 100;
@@ -146,9 +147,9 @@ pub fn hanging(head: &str, text: &str) -> Vec<String> {
 
 /// The row's label with its units and the mark of its note, which is added to `notes` if it is new.
 fn label(row: &Row, notes: &mut Vec<String>) -> String {
-    let mut label = match row.units {
-        Some(units) => format!("{:<9} {:>9}", row.label, grouped(units)),
-        None => row.label.clone(),
+    let mut label = match (row.units, row.size) {
+        (Some(units), None) => format!("{:<9} {:>9}", row.label, grouped(units)),
+        _ => full_label(row),
     };
     let skipped = row.skipped.as_ref().map(|why| format!("skipped: {why}"));
     for note in skipped.into_iter().chain(row.note.clone()) {
@@ -172,9 +173,14 @@ fn column(metric: &Metric, rows: &[Row], gap: usize, spread: bool) -> Vec<String
                 format!("{}..{}", scale.number(value.p5), scale.number(value.p95)),
             )
         }
-        None => ("-".to_owned(), String::new()),
+        None => {
+            let words = row.words.get(&metric.name);
+            (words.map_or("-", String::as_str).to_owned(), String::new())
+        }
     };
-    let header = (metric.name.replace('_', " "), "p5..p95".to_owned());
+    let is_number = metric.unit != Unit::Words;
+    let over_spread = if is_number { "p5..p95" } else { "" };
+    let header = (metric.name.replace('_', " "), over_spread.to_owned());
     let cells: Vec<_> = [header].into_iter().chain(rows.iter().map(cell)).collect();
     let left = cells
         .iter()
@@ -182,9 +188,10 @@ fn column(metric: &Metric, rows: &[Row], gap: usize, spread: bool) -> Vec<String
         .max()
         .unwrap_or(0);
     let seam = " ".repeat(gap);
-    let join = |(median, range): &(String, String)| match spread {
-        true => format!("{median:>left$}{seam}{range}"),
-        false => format!("{median:>left$}"),
+    let join = |(median, range): &(String, String)| match (is_number, spread) {
+        (true, true) => format!("{median:>left$}{seam}{range}"),
+        (true, false) => format!("{median:>left$}"),
+        (false, _) => median.clone(),
     };
     cells.iter().map(join).collect()
 }
@@ -236,7 +243,7 @@ fn width(texts: &[String]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Body, Unit};
+    use crate::report::Body;
     use crate::stats::Summary;
 
     fn metric(name: &str, unit: Unit) -> Metric {

@@ -7,8 +7,43 @@
 //! | `creation`    | `creation`    | what it costs to create, run and join one |
 //! | `scalability` | `scalability` | how many there can be, and what each takes |
 //!
-//! To add one: a file here that implements [`Experiment`], and its line in [`ALL`].
+//! # To add a section
+//!
+//! A file here that implements [`Experiment`], and its line in [`ALL`]. Of the methods, those without a default
+//! are what it cannot do without; the others are for the report:
+//!
+//! - [`Experiment::answers`]: one [`Answer`] to each claim that [`comparison::CLAIMS`] gives to this section. They
+//!   fill the table at the end of a run. `Answer::value` is what stands in the cell: short, a figure.
+//! - [`Experiment::code`]: put `// excerpt: NAME` and `// excerpt: end` around the lines that a reader should see
+//!   (20 at most), and return `vec![Excerpt::of(file!(), include_str!("switch.rs"), "NAME")]`.
+//! - [`Experiment::figures`]: [`Figure::ladder`] for bars, [`Figure::lines`] over `Row::units` or `Row::size`, with
+//!   [`Figure::mark`] for limits and targets. Without it a section with one numeric metric gets a ladder.
+//! - Rows that are no numbers: a metric of [`Unit::Words`], its text in [`Row::words`], reported with
+//!   [`Lab::words`]. With [`Layout::Matrix`] the table has a line for each label and a column for each body.
+//! - Timelines: [`Lab::timeline`] from any body.
+//!
+//! A body starts pinned to one CPU; [`Lab::unpin`] gives it all. How long it may take stands at [`Effort`].
+//!
+//! # To add a scenario
+//!
+//! The same, with [`Experiment::is_scenario`], and for real input:
+//!
+//! - [`Experiment::options`] declares `--input DIR` and its like; `demo run NAME --help` shows them.
+//! - [`Experiment::check`] refuses what makes no sense, with exit status 2, before anything is run.
+//! - [`Experiment::alone`] does the work itself if the options ask for that (`--listen`: serve until Ctrl-C). It
+//!   runs in the demo's process, on its terminal, before any other thread is there, and may fork; nobody else clears up.
+//! - Else the bodies are compared, and find the options in [`Lab::options`].
+//! - Files and sockets go into [`Lab::scratch`], one directory for all bodies of a section, which is removed at the
+//!   end and on Ctrl-C. The baseline runs first: what it makes there the others find.
+//!
+//! [`comparison::CLAIMS`]: crate::comparison::CLAIMS
+//! [`Unit::Words`]: crate::report::Unit::Words
+//! [`Row::words`]: crate::report::Row::words
 #![forbid(unsafe_code)]
+#![allow(
+    dead_code,
+    reason = "an interface: the sections and scenarios that need the rest follow"
+)]
 
 mod creation;
 mod scalability;
@@ -17,8 +52,12 @@ mod switch;
 use std::any::Any;
 use std::io;
 
+use crate::comparison::Answer;
+use crate::excerpt::Excerpt;
+use crate::figure::Figure;
 use crate::lab::Lab;
-use crate::report::{Effort, Findings, Metric, Verdict};
+use crate::options::{Choice, Options};
+use crate::report::{Effort, Findings, Layout, Metric, Unit, Verdict};
 use crate::scenarios;
 
 /// The hidden argument with which the demo ends at once: the program that `creation` spawns.
@@ -69,6 +108,56 @@ pub trait Experiment: Sync {
 
     /// What the rows say about the claim; `None` if a row that decides it is missing.
     fn judge(&self, findings: Findings<'_>) -> Option<Verdict>;
+
+    /// What the rows say about the claims of the comparison that belong to this section; one whose rows are
+    /// missing is left out.
+    fn answers(&self, _findings: Findings<'_>) -> Vec<Answer> {
+        Vec::new()
+    }
+
+    /// The lines of this experiment's source that a reader should see.
+    fn code(&self) -> Vec<Excerpt> {
+        Vec::new()
+    }
+
+    /// How the table shows the rows.
+    fn layout(&self) -> Layout {
+        Layout::List
+    }
+
+    /// What the report draws of the rows: a ladder, if there is one metric and it is a number.
+    fn figures(&self, findings: Findings<'_>) -> Vec<Figure> {
+        match &self.metrics()[..] {
+            [only] if only.unit != Unit::Words => {
+                vec![Figure::ladder(&only.meaning, only, findings.0)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether it is a program of use to somebody rather than the measurement of one property.
+    fn is_scenario(&self) -> bool {
+        false
+    }
+
+    /// What it can be told on the command line.
+    fn options(&self) -> &'static [Choice] {
+        &[]
+    }
+
+    /// Looks at the options before anything is run.
+    ///
+    /// # Errors
+    /// What makes no sense in them, in a sentence for the user: exit status 2.
+    fn check(&self, _options: &Options) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Does its work on real input if the options ask for that; `None` if they do not, and the bodies are to be
+    /// compared. Returns whether all went well (exit status 0, else 1).
+    fn alone(&self, _options: &Options) -> Option<io::Result<bool>> {
+        None
+    }
 }
 
 /// All experiments, in the order in which they are run.
@@ -113,6 +202,12 @@ mod tests {
             );
             assert!(!experiment.claim().is_empty() && !experiment.metrics().is_empty());
             assert!(!experiment.method(Effort::Quick).is_empty());
+            assert!(
+                experiment
+                    .code()
+                    .iter()
+                    .all(|excerpt| !excerpt.code.is_empty())
+            );
         }
     }
 

@@ -14,7 +14,10 @@ use std::io;
 
 use super::Experiment;
 use crate::climb::{ALL, Goal, OWN, TIME, climb};
+use crate::comparison::{Answer, Feature, Place, Prose};
 use crate::crowd::{Coroutines, Processes, Threads};
+use crate::excerpt::Excerpt;
+use crate::figure::{Axis, Figure, Over, Side};
 use crate::lab::Lab;
 use crate::limits;
 use crate::quantity::{grouped, times, with_unit};
@@ -30,10 +33,10 @@ fn goal(body: Body, effort: Effort) -> Goal {
     let rungs: &[u64] = match (body, effort) {
         (Body::Baseline, _) => &[],
         (Body::Coroutine, Effort::Quick) => &[10, 100, 1_000, 10_000, 100_000],
-        (Body::Coroutine, Effort::Standard) => &[10, 100, 1_000, 10_000, 100_000, 1_000_000],
+        (Body::Coroutine, _) => &[10, 100, 1_000, 10_000, 100_000, 1_000_000],
         (_, Effort::Quick) => &[10, 100, 1_000],
-        (Body::Thread, Effort::Standard) => &[10, 100, 1_000, 10_000, 30_000],
-        (Body::Process, Effort::Standard) => &[10, 100, 1_000, 10_000],
+        (Body::Thread, _) => &[10, 100, 1_000, 10_000, 30_000],
+        (Body::Process, _) => &[10, 100, 1_000, 10_000],
     };
     let unit_bytes = match body {
         Body::Baseline | Body::Coroutine => 8 * KIB,
@@ -80,28 +83,7 @@ impl Experiment for Scalability {
     }
 
     fn metrics(&self) -> Vec<Metric> {
-        let metric = |name: &str, unit, meaning: &str| Metric {
-            name: name.to_owned(),
-            unit,
-            meaning: meaning.to_owned(),
-        };
-        vec![
-            metric(
-                TIME,
-                Unit::Nanoseconds,
-                "from the call that creates a unit until it is parked",
-            ),
-            metric(
-                OWN,
-                Unit::Bytes,
-                "its own pages and page tables (of a process, those it does not share)",
-            ),
-            metric(
-                ALL,
-                Unit::Bytes,
-                "by how much the system's available memory fell for each, the kernel's share included",
-            ),
-        ]
+        vec![time(), own_memory(), with_kernel()]
     }
 
     fn coroutine(&self, lab: &mut Lab) -> io::Result<()> {
@@ -126,26 +108,82 @@ impl Experiment for Scalability {
     }
 
     fn judge(&self, findings: Findings<'_>) -> Option<Verdict> {
-        let of = |body| {
-            let (units, own) = findings.largest(body, OWN)?;
-            // The system's figure is rough: others may have given memory back meanwhile.
-            let bytes = findings
-                .largest(body, ALL)
-                .map_or(own, |(_, all)| all.max(own));
-            let (ceiling, limit) = limits::ceiling(body, bytes);
-            Some(Scale {
-                units,
-                bytes,
-                ceiling,
-                limit,
-            })
-        };
-        Some(verdict(
-            of(Body::Coroutine)?,
-            of(Body::Thread)?,
-            of(Body::Process)?,
-        ))
+        let (coroutine, thread, process) = scales(findings)?;
+        Some(verdict(&coroutine, &thread, &process))
     }
+
+    fn answers(&self, findings: Findings<'_>) -> Vec<Answer> {
+        scales(findings).map_or_else(Vec::new, |(coroutine, thread, process)| {
+            answers(&coroutine, &thread, &process)
+        })
+    }
+
+    fn code(&self) -> Vec<Excerpt> {
+        let source = include_str!("../crowd.rs");
+        vec![
+            Excerpt::of("demo/src/crowd.rs", source, "coroutines"),
+            Excerpt::of("demo/src/crowd.rs", source, "processes"),
+        ]
+    }
+
+    fn figures(&self, findings: Findings<'_>) -> Vec<Figure> {
+        let figure = |title: &str, metric: Metric| {
+            let axis = Axis::log("units alive", Unit::Count);
+            Figure::lines(title, axis, Over::Units, &metric, findings.0)
+        };
+        let figures = [
+            figure("Time to create one and park it", time()),
+            figure("Memory of one, the kernel's share included", with_kernel()),
+        ];
+        let ceilings: Vec<(Body, Scale)> = [Body::Coroutine, Body::Thread, Body::Process]
+            .into_iter()
+            .filter_map(|body| Some((body, scale(findings, body)?)))
+            .collect();
+        let marked = |figure: Figure| {
+            let mark = |figure: Figure, (body, scale): &(Body, Scale)| {
+                figure.mark(Side::X, scale.ceiling as f64, scale.limit, Some(*body))
+            };
+            ceilings.iter().fold(figure, mark)
+        };
+        figures.into_iter().map(marked).collect()
+    }
+}
+
+fn time() -> Metric {
+    let meaning = "from the call that creates a unit until it is parked";
+    Metric::new(TIME, Unit::Nanoseconds, meaning)
+}
+
+fn own_memory() -> Metric {
+    let meaning = "its own pages and page tables (of a process, those it does not share)";
+    Metric::new(OWN, Unit::Bytes, meaning)
+}
+
+fn with_kernel() -> Metric {
+    let meaning =
+        "by how much the system's available memory fell for each, the kernel's share included";
+    Metric::new(ALL, Unit::Bytes, meaning)
+}
+
+/// Coroutine, thread, process.
+fn scales(findings: Findings<'_>) -> Option<(Scale, Scale, Scale)> {
+    let of = |body| scale(findings, body);
+    Some((of(Body::Coroutine)?, of(Body::Thread)?, of(Body::Process)?))
+}
+
+fn scale(findings: Findings<'_>, body: Body) -> Option<Scale> {
+    let (units, own) = findings.largest(body, OWN)?;
+    // The system's figure is rough: others may have given memory back meanwhile.
+    let bytes = findings
+        .largest(body, ALL)
+        .map_or(own, |(_, all)| all.max(own));
+    let (ceiling, limit) = limits::ceiling(body, bytes);
+    Some(Scale {
+        units,
+        bytes,
+        ceiling,
+        limit,
+    })
 }
 
 /// How far one kind of unit scales.
@@ -160,12 +198,83 @@ struct Scale {
     limit: &'static str,
 }
 
-fn verdict(coroutine: Scale, thread: Scale, process: Scale) -> Verdict {
-    // "Thousands and more" where the others stop: an order of magnitude more of them fit. A process takes more
-    // memory than a thread if it does so by more than two runs differ.
-    const THOUSANDS: u64 = 10_000;
-    const CLASS: u64 = 10;
-    const MORE: f64 = 1.5;
+// "Thousands and more" where the others stop: an order of magnitude more of them fit. A process takes more memory
+// than a thread if it does so by more than two runs differ.
+const THOUSANDS: u64 = 10_000;
+const CLASS: u64 = 10;
+const MORE: f64 = 1.5;
+
+/// The three cells of the table, and the two sentences on memory and number.
+fn answers(coroutine: &Scale, thread: &Scale, process: &Scale) -> Vec<Answer> {
+    let bytes = |scale: &Scale| with_unit(Unit::Bytes, scale.bytes);
+    let value =
+        |scale: &Scale| format!("{} each; room for {}", bytes(scale), rounded(scale.ceiling));
+    let bound = |scale: &Scale| format!("{} bounds them here", scale.limit);
+    let when = |is_so, otherwise| if is_so { Outcome::Confirmed } else { otherwise };
+    let cell = |body, outcome, scale: &Scale, why: String| {
+        let place = Place::Cell(Feature::Scalability, body);
+        Answer::new(place, outcome, value(scale), why)
+    };
+    let fewest = process.ceiling <= thread.ceiling;
+    let most = coroutine.ceiling >= CLASS * thread.ceiling.max(process.ceiling);
+    vec![
+        cell(
+            Body::Process,
+            when(fewest, Outcome::Depends),
+            process,
+            format!(
+                "{}, and each takes {} times a thread's memory; by number they {}",
+                bound(process),
+                times(process.bytes, thread.bytes),
+                if fewest {
+                    "come last"
+                } else {
+                    "do not come last: a limit on each process stops its threads sooner"
+                }
+            ),
+        ),
+        cell(
+            Body::Thread,
+            when(thread.ceiling < coroutine.ceiling, Outcome::Refuted),
+            thread,
+            format!("{}, long before memory does", bound(thread)),
+        ),
+        cell(
+            Body::Coroutine,
+            when(coroutine.units >= THOUSANDS && most, Outcome::Depends),
+            coroutine,
+            format!(
+                "{} were alive at once; {}",
+                grouped(coroutine.units),
+                bound(coroutine)
+            ),
+        ),
+        Answer::new(
+            Place::Prose(Prose::LittleMemory),
+            // A closure and a counter would fit into 100 bytes: "very little" is what a page is beside a thread.
+            Outcome::Depends,
+            format!(
+                "{}; a thread {} times",
+                bytes(coroutine),
+                times(thread.bytes, coroutine.bytes)
+            ),
+            "little beside a thread or a process; but a stackful coroutine keeps at least a page of stack and its \
+             page tables, where a stackless one keeps its variables only",
+        ),
+        Answer::new(
+            Place::Prose(Prose::Thousands),
+            when(coroutine.units >= THOUSANDS, Outcome::Refuted),
+            format!("{} alive at once", grouped(coroutine.units)),
+            format!(
+                "{}: room for about {}",
+                bound(coroutine),
+                rounded(coroutine.ceiling)
+            ),
+        ),
+    ]
+}
+
+fn verdict(coroutine: &Scale, thread: &Scale, process: &Scale) -> Verdict {
     let fits_more = coroutine.ceiling >= CLASS * thread.ceiling.max(process.ceiling);
     let is_worst_by_memory = process.bytes >= MORE * thread.bytes;
     let is_worst_by_number = process.ceiling <= thread.ceiling;
@@ -194,9 +303,9 @@ fn verdict(coroutine: Scale, thread: Scale, process: Scale) -> Verdict {
         why: format!(
             "{}. {}. {}. Very little memory is relative: a parked stackful coroutine keeps a page of stack; a \
              thread takes {} times as much, a process {} times. {order}",
-            tell("coroutines", &coroutine),
-            tell("threads", &thread),
-            tell("processes", &process),
+            tell("coroutines", coroutine),
+            tell("threads", thread),
+            tell("processes", process),
             times(thread.bytes, coroutine.bytes),
             times(process.bytes, coroutine.bytes),
         ),
@@ -212,6 +321,7 @@ fn rounded(value: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::comparison::VALUE_MAX;
 
     fn scale(units: u64, bytes: f64, ceiling: u64) -> Scale {
         Scale {
@@ -225,7 +335,7 @@ mod tests {
     fn judged(coroutines: u64, ceiling: u64, processes: u64) -> Verdict {
         let thread = scale(16_000, 30_000.0, 32_000);
         let process = scale(10_000, 90_000.0, processes);
-        verdict(scale(coroutines, 4_300.0, ceiling), thread, process)
+        verdict(&scale(coroutines, 4_300.0, ceiling), &thread, &process)
     }
 
     #[test]
@@ -246,6 +356,18 @@ mod tests {
     }
 
     #[test]
+    fn each_claim_of_the_section_has_an_answer_that_fits_its_cell() {
+        let thread = scale(16_000, 30_000.0, 32_000);
+        let process = scale(10_000, 90_000.0, 64_000);
+        let coroutine = scale(1_000_000, 4_300.0, 5_000_000);
+        let answers = answers(&coroutine, &thread, &process);
+        assert_eq!(answers.len(), 5);
+        assert_eq!(answers[0].outcome, Outcome::Depends);
+        assert_eq!(answers[1].value, "29.3 KiB each; room for 32,000");
+        assert!(answers.iter().all(|answer| answer.value.len() <= VALUE_MAX));
+    }
+
+    #[test]
     fn an_estimate_has_two_figures() {
         assert_eq!(rounded(5_678_901), "5,600,000");
         assert_eq!(rounded(32_765), "32,000");
@@ -255,7 +377,7 @@ mod tests {
 
     #[test]
     fn no_population_is_larger_than_its_cap() {
-        for effort in [Effort::Quick, Effort::Standard] {
+        for effort in [Effort::Quick, Effort::Standard, Effort::Full] {
             let largest = |body| *goal(body, effort).rungs.last().unwrap();
             assert!(largest(Body::Process) <= 10_000 && largest(Body::Thread) <= 30_000);
             assert!(largest(Body::Coroutine) <= 1_000_000);
