@@ -1,4 +1,6 @@
 use super::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 fn pop_due<T>(timers: &mut Timers<T>, now: Instant) -> Option<T> {
@@ -37,102 +39,100 @@ fn a_key_that_fired_does_not_cancel_its_successor() {
     assert_eq!(timers.cancel(new), None);
 }
 
-#[test]
-fn any_sequence_of_calls_agrees_with_a_sorted_map() {
-    let base = Instant::now();
-    let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    for _ in 0..50 {
-        let (mut timers, mut model) = (Timers::new(base), BTreeMap::new());
-        for step in 0..2000u64 {
-            random = random
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
-            let draw = random >> 33;
-            match draw % 4 {
-                0 | 1 => {
-                    let deadline = at(base, draw % 10_007);
-                    let key = timers.insert(deadline, step);
-                    model.insert((deadline, step), key);
-                }
-                2 => {
-                    let chosen = model.iter().nth(draw as usize % model.len().max(1));
-                    if let Some((&(deadline, step), &key)) = chosen {
-                        assert_eq!(timers.cancel(key), Some(step));
-                        model.remove(&(deadline, step));
-                    }
-                }
-                _ => {
-                    let earliest = model.first_key_value().map(|(&(deadline, _), _)| deadline);
-                    assert_eq!(timers.next_deadline(), earliest);
-                    if let Some(now) = earliest {
-                        let fired = pop_due(&mut timers, now).expect("due");
-                        assert!(
-                            model.remove(&(now, fired)).is_some(),
-                            "a timer of that deadline"
-                        );
-                    }
-                }
+/// What is done to the timers. Times are drawn from nanoseconds to centuries, each order of magnitude as often as the next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A deadline that long after the present.
+    Insert(u64),
+    /// One of the pending ones, and again.
+    Cancel(prop::sample::Index),
+    /// The clock goes on.
+    Pass(u64),
+    /// So many at the most of what is due.
+    Fire(usize),
+}
+
+fn time() -> impl Strategy<Value = u64> {
+    (any::<u64>(), 0..44_u32).prop_map(|(bits, shift)| (bits >> 20) >> shift)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => time().prop_map(Step::Insert),
+        2 => any::<prop::sample::Index>().prop_map(Step::Cancel),
+        1 => time().prop_map(Step::Pass),
+        1 => prop_oneof![1..4_usize, Just(usize::MAX)].prop_map(Step::Fire),
+    ]
+}
+
+/// The timers, and a sorted map from deadline and name to key that must agree with them.
+struct Compared {
+    base: Instant,
+    now: u64,
+    timers: Timers<usize>,
+    model: BTreeMap<(u64, usize), TimerKey>,
+}
+
+impl Compared {
+    fn take(&mut self, step: Step, name: usize) {
+        match step {
+            Step::Insert(delay) => {
+                let deadline = self.now.saturating_add(delay);
+                let key = self.timers.insert(at(self.base, deadline), name);
+                self.model.insert((deadline, name), key);
             }
-            assert_eq!(timers.len(), model.len());
+            Step::Cancel(index) if !self.model.is_empty() => {
+                let nth = index.index(self.model.len());
+                let (&(deadline, name), &key) = self.model.iter().nth(nth).expect("one of them");
+                assert_eq!(self.timers.cancel(key), Some(name));
+                assert_eq!(self.timers.cancel(key), None);
+                self.model.remove(&(deadline, name));
+            }
+            Step::Cancel(_) => {}
+            Step::Pass(time) => self.now = self.now.saturating_add(time).min(u64::MAX >> 1),
+            Step::Fire(max) => self.fire(max),
+        }
+        assert_eq!(self.timers.len(), self.model.len());
+    }
+
+    fn fire(&mut self, max: usize) {
+        let mut fired = Vec::new();
+        let now = at(self.base, self.now);
+        self.timers.take_due(now, max, &mut fired);
+        let is_due = |&(deadline, _): &(u64, usize)| deadline <= self.now;
+        let due = self.model.keys().copied().take_while(is_due).count();
+        assert_eq!(fired.len(), due.min(max), "all that are due, once");
+        for name in fired {
+            let (&(earliest, _), _) = self.model.first_key_value().expect("due");
+            let taken = self.model.remove(&(earliest, name));
+            assert!(taken.is_some(), "a timer of the earliest deadline");
+        }
+
+        let earliest = self.model.first_key_value();
+        let earliest = earliest.map(|(&(deadline, _), _)| at(self.base, deadline));
+        let next = self.timers.next_deadline();
+        assert!(next <= earliest && next.is_some() == earliest.is_some());
+        if max == usize::MAX {
+            assert!(next.is_none_or(|next| next > now), "progress");
+        }
+        if self.model.len() <= COMPARED_MAX {
+            assert_eq!(next, earliest, "few are exact, however far");
         }
     }
 }
 
-/// Deadlines from nanoseconds to centuries away, and a clock that goes on by steps as different.
-#[test]
-fn far_and_near_timers_agree_with_a_sorted_map() {
-    let base = Instant::now();
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut draw = move || {
-        random = random
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        random >> 20
-    };
-    for _ in 0..100 {
-        let (mut timers, mut model) = (Timers::new(base), BTreeMap::new());
-        let mut now = 0u64;
-        for step in 0..2000u64 {
-            match draw() % 8 {
-                0..4 => {
-                    let nanos = now.saturating_add(draw() >> (draw() % 44));
-                    let key = timers.insert(at(base, nanos), step);
-                    model.insert((nanos, step), key);
-                }
-                4 | 5 => {
-                    let chosen = model.iter().nth(draw() as usize % model.len().max(1));
-                    if let Some((&(nanos, step), &key)) = chosen {
-                        assert_eq!(timers.cancel(key), Some(step));
-                        assert_eq!(timers.cancel(key), None);
-                        model.remove(&(nanos, step));
-                    }
-                }
-                6 => now += draw() >> (4 + draw() % 40),
-                _ => {
-                    let mut due = Vec::new();
-                    timers.take_due(at(base, now), usize::MAX, &mut due);
-                    let later = model.split_off(&(now + 1, 0));
-                    let deadlines = due.iter().map(|step| {
-                        let (&(nanos, _), _) =
-                            model.iter().find(|((_, s), _)| s == step).expect("due");
-                        nanos
-                    });
-                    assert!(deadlines.is_sorted(), "the earliest first");
-                    assert_eq!(due.len(), model.len(), "all that are due, once");
-                    model = later;
-                    let next = timers.next_deadline();
-                    let earliest = model
-                        .first_key_value()
-                        .map(|(&(nanos, _), _)| at(base, nanos));
-                    assert!(next <= earliest && next.is_some() == earliest.is_some());
-                    assert!(next.is_none_or(|next| next > at(base, now)), "progress");
-                    if model.len() <= COMPARED_MAX {
-                        assert_eq!(next, earliest, "few are exact, however far");
-                    }
-                }
-            }
-            assert_eq!(timers.len(), model.len());
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_of_calls_agrees_with_a_sorted_map(steps in vec(step(), 1..600)) {
+        let base = Instant::now();
+        let mut compared = Compared { base, now: 0, timers: Timers::new(base), model: BTreeMap::new() };
+        for (name, &step) in steps.iter().enumerate() {
+            compared.take(step, name);
         }
+        compared.now = u64::MAX >> 1;
+        compared.fire(usize::MAX);
     }
 }
 
