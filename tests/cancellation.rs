@@ -172,16 +172,18 @@ fn pa5_one_that_refuses_to_end_is_reported_by_name_and_never_freed_alive() {
                 .build()
                 .unwrap();
             let dropped = Tally::default();
-            let local = dropped.on_drop();
+            let (local, begun) = (dropped.on_drop(), Tally::default());
             let value = runtime.run(|| {
+                let start = begun.clone();
                 let refuses = coroutine::Builder::new().name("stubborn").spawn(move || {
                     let _local = local;
+                    start.add();
                     loop {
                         let _swallowed = catch_unwind(yield_now);
                     }
                 });
                 drop(refuses);
-                let_the_others_run();
+                pass_until(|| begun.get() == 1);
                 7
             });
             assert_eq!((value, dropped.get()), (7, 0), "leaked, not unwound");
@@ -416,7 +418,7 @@ fn what_is_dropped_at_the_end_of_a_cancelled_coroutine_may_block() {
         yield_now();
         child.cancel();
         drop(child);
-        assert!(passes_within(1000, || done.get() == 2));
+        assert!(passes_in_time(|| done.get() == 2));
     });
 }
 

@@ -272,10 +272,7 @@ fn pa8_the_destructor_of_a_detached_result_may_block() {
             drop(child);
             let_the_others_run();
             time::sleep(Duration::from_millis(3));
-            assert!(
-                passes_within(100_000, || dropped.get() == 1),
-                "yields: {yields}"
-            );
+            assert!(passes_in_time(|| dropped.get() == 1), "yields: {yields}");
         }
         assert_eq!(spawn(|| 1).join().unwrap(), 1);
     });
@@ -328,7 +325,7 @@ fn pa12_a_parent_that_waits_in_a_destructor_for_its_cancelled_child_sees_it_end(
             pass_until(|| begun.get() == 1);
             parent.cancel();
             assert!(
-                passes_within(10_000, || parent.is_finished()),
+                passes_in_time(|| parent.is_finished()),
                 "parent and child end"
             );
             assert_eq!(ended.get(), 1);
@@ -356,7 +353,7 @@ fn pa12_a_child_that_has_once_caught_a_panic_is_cancelled_while_its_parent_unwin
             panic!("the parent");
         });
         assert!(
-            passes_within(10_000, || parent.is_finished()),
+            passes_in_time(|| parent.is_finished()),
             "parent and child end"
         );
         assert_eq!(text(&*parent.join().unwrap_err()), "the parent");
@@ -411,10 +408,7 @@ fn pa12_a_runtime_inside_a_destructor_of_a_panicking_thread_can_cancel() {
                     assert!(late.is_err(), "a timeout inside is raised");
                     let child = spawn_local(park);
                     child.begin_and_cancel();
-                    assert!(
-                        passes_within(10_000, || child.is_finished()),
-                        "and a cancellation"
-                    );
+                    assert!(passes_in_time(|| child.is_finished()), "and a cancellation");
                 });
             });
             panic!("the thread");

@@ -301,7 +301,7 @@ fn sc9_destructors_may_spawn() {
         });
         assert!(panicked.join().is_err());
         drop(spawn(move || result));
-        assert!(passes_within(100_000, || ran.get() == 3));
+        assert!(passes_in_time(|| ran.get() == 3));
     });
 }
 

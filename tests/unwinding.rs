@@ -49,7 +49,7 @@ const UNWINDINGS: [fn(); 3] = [
 fn whoever_else_unwinds(claim: impl Fn()) {
     for workers in [1, 2] {
         let builder = runtime::Builder::new().workers(workers);
-        let runtime = builder.grace(Duration::from_secs(1)).build().unwrap();
+        let runtime = builder.grace(Duration::from_secs(10)).build().unwrap();
         runtime.run(&claim);
         for unwind in UNWINDINGS {
             runtime.run(|| beside_one_that_unwinds(unwind, &claim));
@@ -205,7 +205,7 @@ fn on_one_worker_and_on_two_with(claim: impl Fn()) {
     for workers in [1, 2] {
         let builder = runtime::Builder::new().workers(workers);
         builder
-            .grace(Duration::from_secs(1))
+            .grace(Duration::from_secs(10))
             .build()
             .unwrap()
             .run(&claim);

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// After so many seconds the program hangs for sure, and SIGALRM ends it.
-const HANGS_AFTER_S: u32 = 10;
+const HANGS_AFTER_S: u32 = 120;
 
 /// The program; built once.
 fn program() -> &'static Path {

@@ -25,7 +25,7 @@ const GIVEN: &str = "SUITE_CHILD_IS_GIVEN";
 /// How a child exits whose body has returned; libtest itself exits with 0 or 101.
 const RETURNED: i32 = 42;
 /// After so many seconds a child hangs for sure, and SIGALRM ends it.
-const HANGS_AFTER_S: u32 = 60;
+const HANGS_AFTER_S: u32 = 120;
 
 /// Both ways to guard a stack, as the value of `RUNTIME_FAIL`: by page-table entries, by mappings.
 pub const GUARDS: [&str; 2] = ["", "madv_guard"];
