@@ -165,6 +165,10 @@ fn a_select_over_everything() {
             assert_eq!(waits(&ticks), "time");
             event.set();
             assert_ne!(waits(&never()), "time");
+            // It may start only now, on the other worker, and must still find the event set.
+            while !child.is_finished() {
+                yield_now();
+            }
             event.reset();
             assert_eq!(waits(&never()), "child");
             child.join().unwrap();

@@ -109,6 +109,16 @@ fn ping_pong_plays() {
 }
 
 #[test]
+fn prime_sieve_finds_primes_and_ends() {
+    let said = says(example("prime_sieve").arg("100"));
+    assert_eq!(said, "prime number 100 is 541\n");
+    for wrong in ["0", "many"] {
+        let output = example("prime_sieve").arg(wrong).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[test]
 fn poll_loop_serves_host_and_coroutines() {
     let said = says(&mut example("poll_loop"));
     assert_eq!(said, "3 requests, 5 naps, 1 greeting\n");
