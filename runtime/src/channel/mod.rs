@@ -34,7 +34,7 @@
 //! - Waiting allocates nothing. What is used on one worker alone takes no atomic read-modify-write to send and to
 //!   receive, after some 30 operations.
 
-mod core;
+mod chan;
 mod error;
 mod iter;
 mod macros;
@@ -42,7 +42,9 @@ mod macros;
 mod model;
 mod operation;
 mod receiver;
+mod recv;
 mod select;
+mod send;
 mod sender;
 mod slot;
 mod state;
@@ -50,7 +52,7 @@ mod timer;
 mod waiting;
 
 use crate::seam::sync::Arc;
-use core::Channel;
+use chan::Channel;
 
 pub use crate::{select, select_biased};
 pub use error::{

@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
-use super::core::Channel;
+use super::chan::Channel;
 use super::error::{SendError, SendTimeoutError, TrySendError};
 use crate::seam::clock;
 use crate::seam::sync::Arc;

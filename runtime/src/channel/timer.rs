@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::Receiver;
-use super::core::Channel;
+use super::chan::Channel;
 use crate::seam::clock;
 
 /// When the next message comes of itself.
