@@ -93,7 +93,7 @@ impl<T> Operation for Receiver<T> {
         if looks_receivable(&state, Some(node)) {
             return false;
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: `enlist` asks of its caller what `push_back` asks of us; the lock is held, so the queue is ours alone.
         unsafe { state.receivers.push_back(node) };
         if !state.senders.is_empty() {
             tell(&mut state.senders, Some(node));
@@ -102,7 +102,7 @@ impl<T> Operation for Receiver<T> {
     }
 
     unsafe fn delist(&self, node: &Node<Place>) {
-        // SAFETY: the caller's promise.
+        // SAFETY: enlisted here, as the caller promises, so if it is in a queue it is in this one; the lock is held.
         unsafe { self.channel.state.lock().receivers.unlink(node) };
     }
 
@@ -180,7 +180,7 @@ impl<T> Operation for Sender<T> {
         if looks_sendable(&state, Some(node)) {
             return false;
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: as for a receiver.
         unsafe { state.senders.push_back(node) };
         if !state.receivers.is_empty() {
             tell(&mut state.receivers, Some(node));
@@ -189,7 +189,7 @@ impl<T> Operation for Sender<T> {
     }
 
     unsafe fn delist(&self, node: &Node<Place>) {
-        // SAFETY: the caller's promise.
+        // SAFETY: as for a receiver.
         unsafe { self.channel.state.lock().senders.unlink(node) };
     }
 
@@ -233,12 +233,12 @@ impl Operation for Event {
     }
 
     unsafe fn enlist(&self, node: &Node<Place>) -> bool {
-        // SAFETY: the caller's promise.
+        // SAFETY: the event's own method asks for the same.
         unsafe { self.enlist(node) }
     }
 
     unsafe fn delist(&self, node: &Node<Place>) {
-        // SAFETY: the caller's promise.
+        // SAFETY: likewise.
         unsafe { self.delist(node) };
     }
 
