@@ -14,7 +14,7 @@ use runtime::channel::{
 use runtime::coroutine::{Cancelled, spawn, spawn_local};
 use strands_support::*;
 
-/// Starts somebody on a plain thread, or on whatever worker takes it.
+/// As the shared one, but joins a thread by blocking: these claims run where there is no coroutine, too.
 fn start<T: Send + 'static>(
     on_thread: bool,
     f: impl FnOnce() -> T + Send + 'static,
@@ -34,11 +34,6 @@ fn among_all(claim: fn(bool)) {
         runtime_of(workers).run(move || claim(threads));
     }
     claim(true);
-}
-
-fn everywhere(claim: fn()) {
-    on_one_worker_and_on_two(claim);
-    claim();
 }
 
 /// True if `f` waits, and nobody helps; it is cancelled then. On a worker only.

@@ -17,11 +17,6 @@ use strands_support::*;
 
 const SHORT: Duration = Duration::from_millis(2);
 
-fn everywhere(claim: fn()) {
-    on_one_worker_and_on_two(claim);
-    claim();
-}
-
 /// SY3: of two that are ready each is selected about as often, whether it is found so or comes while it waits.
 #[test]
 fn sy3_two_that_are_ready_are_selected_equally_often() {

@@ -22,28 +22,6 @@ const SHORT: Duration = Duration::from_millis(2);
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(3600);
 
-fn everywhere(claim: fn()) {
-    on_one_worker_and_on_two(claim);
-    claim();
-}
-
-/// Starts somebody on a plain thread, or on whatever worker takes it.
-fn start<T: Send + 'static>(
-    on_thread: bool,
-    f: impl FnOnce() -> T + Send + 'static,
-) -> Box<dyn FnOnce() -> T> {
-    if on_thread {
-        let thread = thread::spawn(f);
-        Box::new(move || {
-            pass_until(|| thread.is_finished());
-            thread.join().unwrap()
-        })
-    } else {
-        let coroutine = spawn(f);
-        Box::new(move || coroutine.join().unwrap())
-    }
-}
-
 /// A channel of each flavour: rendezvous, one with little room, one with much, one without bounds.
 fn flavours<T>() -> [(Sender<T>, Receiver<T>); 4] {
     [bounded(0), bounded(1), bounded(100), unbounded()]

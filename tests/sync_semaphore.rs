@@ -22,29 +22,6 @@ use strands_support::*;
 const LONG: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_millis(2);
 
-/// Runs `claim` on one worker, on two, and on a plain thread.
-fn everywhere(claim: fn()) {
-    on_one_worker_and_on_two(claim);
-    claim();
-}
-
-/// Starts somebody on a plain thread, or on whatever worker takes it.
-fn start<T: Send + 'static>(
-    on_thread: bool,
-    f: impl FnOnce() -> T + Send + 'static,
-) -> Box<dyn FnOnce() -> T> {
-    if on_thread {
-        let thread = thread::spawn(f);
-        Box::new(move || {
-            pass_until(|| thread.is_finished());
-            thread.join().unwrap()
-        })
-    } else {
-        let coroutine = spawn(f);
-        Box::new(move || coroutine.join().unwrap())
-    }
-}
-
 // ---- Ready ---------------------------------------------------------------------------------------------------
 
 #[test]

@@ -9,6 +9,9 @@ use std::net::{self, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use runtime::net::{TcpListener, TcpStream};
@@ -175,4 +178,45 @@ pub fn deaf() -> (Vec<OwnedFd>, SocketAddr) {
     // A backlog of 0 holds one connection; the next connects find no room and are not answered.
     let first = net::TcpStream::connect(address).unwrap();
     (vec![fd, first.into()], address)
+}
+
+/// Lets `stream`'s first wait happen, which registers it.
+pub fn make_it_known_to_the_reactor(stream: &TcpStream) {
+    stream
+        .set_read_timeout(Some(Duration::from_millis(1)))
+        .unwrap();
+    let error = (&*stream).read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    assert!(is_registered(stream));
+    stream.set_read_timeout(None).unwrap();
+}
+
+pub fn handle_sigusr1(flags: i32) {
+    extern "C" fn nothing(_signal: i32) {}
+    // SAFETY: all zeroes is a sigaction; the handler does nothing, so it may run at any moment.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+        action.sa_flags = flags | libc::SA_ONSTACK;
+        assert_eq!(
+            libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()),
+            0
+        );
+    }
+}
+
+/// Sends the calling thread one signal after another until told to stop; says how many.
+pub fn hail_of_signals(stop: Arc<AtomicBool>) -> thread::JoinHandle<usize> {
+    // SAFETY: takes nothing.
+    let target = unsafe { libc::pthread_self() };
+    thread::spawn(move || {
+        let mut sent = 0;
+        while !stop.load(Ordering::Relaxed) {
+            // SAFETY: the target thread outlives us: it joins this one.
+            unsafe { libc::pthread_kill(target, libc::SIGUSR1) };
+            sent += 1;
+            thread::yield_now();
+        }
+        sent
+    })
 }

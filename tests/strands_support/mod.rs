@@ -34,6 +34,29 @@ pub fn on_one_worker_and_on_two(claim: fn()) {
     }
 }
 
+/// Runs `claim` on one worker, on two, and on a plain thread.
+pub fn everywhere(claim: fn()) {
+    on_one_worker_and_on_two(claim);
+    claim();
+}
+
+/// Starts somebody on a plain thread, or on whatever worker takes it.
+pub fn start<T: Send + 'static>(
+    on_thread: bool,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> Box<dyn FnOnce() -> T> {
+    if on_thread {
+        let thread = thread::spawn(f);
+        Box::new(move || {
+            pass_until(|| thread.is_finished());
+            thread.join().unwrap()
+        })
+    } else {
+        let coroutine = runtime::spawn(f);
+        Box::new(move || coroutine.join().unwrap())
+    }
+}
+
 /// A runtime with that many workers.
 pub fn runtime_of(workers: usize) -> Runtime {
     runtime::Builder::new().workers(workers).build().unwrap()
