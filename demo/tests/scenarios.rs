@@ -42,7 +42,7 @@ fn median(section: &Value, label: &str, metric: &str) -> f64 {
 #[test]
 fn hello_takes_two_naps_in_turn_and_each_model_at_least_one() {
     let section = measured("hello", &[]);
-    let nap_ns = 40e6;
+    let nap_ns = 20e6;
     let both = |label| median(&section, label, "both_said");
     assert!(both("one after the other") >= 2.0 * nap_ns);
     for label in ["two coroutines", "two threads", "two processes"] {

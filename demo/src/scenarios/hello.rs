@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use runtime::time;
 
+use crate::comparison::{Answer, Place};
+use crate::excerpt::Excerpt;
 use crate::experiments::{Experiment, panicked};
 use crate::lab::Lab;
 use crate::os;
@@ -38,8 +40,10 @@ type Greetings = [String; 2];
 /// How long each sleeps, and how often the pair is run.
 fn size(effort: Effort) -> (Duration, usize) {
     match effort {
-        Effort::Quick => (Duration::from_millis(40), 11),
-        _ => (Duration::from_secs(1), 3),
+        Effort::Quick => (Duration::from_millis(20), 11),
+        // Ten would take longer than all else together, and a second slept is a second.
+        Effort::Standard => (Duration::from_secs(1), 1),
+        Effort::Full => (Duration::from_secs(1), 10),
     }
 }
 
@@ -55,7 +59,7 @@ fn one_after_the_other(nap: Duration) -> io::Result<Greetings> {
     Ok([say("A"), say("B")])
 }
 
-// [coroutines
+// excerpt: coroutines
 fn coroutines(nap: Duration) -> io::Result<Greetings> {
     runtime::run(|| {
         let say = |name| {
@@ -68,9 +72,9 @@ fn coroutines(nap: Duration) -> io::Result<Greetings> {
         Ok([a.join().map_err(panicked)?, b.join().map_err(panicked)?])
     })
 }
-// coroutines]
+// excerpt: end
 
-// [threads
+// excerpt: threads
 fn threads(nap: Duration) -> io::Result<Greetings> {
     let say = |name| {
         thread::spawn(move || {
@@ -81,9 +85,9 @@ fn threads(nap: Duration) -> io::Result<Greetings> {
     let (a, b) = (say("A"), say("B"));
     Ok([a.join().map_err(panicked)?, b.join().map_err(panicked)?])
 }
-// threads]
+// excerpt: end
 
-// [processes
+// excerpt: processes
 fn processes(nap: Duration) -> io::Result<Greetings> {
     let say = |name| {
         let (mut answer, mut said) = io::pipe()?;
@@ -102,7 +106,7 @@ fn processes(nap: Duration) -> io::Result<Greetings> {
     let (a, b) = (say("A")?, say("B")?);
     Ok([a()?, b()?])
 }
-// processes]
+// excerpt: end
 
 /// Runs the pair as often as the effort says, and checks that both have spoken.
 fn say_and_time(
@@ -147,11 +151,11 @@ impl Experiment for Hello {
     }
 
     fn metrics(&self) -> Vec<Metric> {
-        vec![Metric {
-            name: BOTH.to_owned(),
-            unit: Unit::Nanoseconds,
-            meaning: "time until both have said hello".to_owned(),
-        }]
+        vec![Metric::new(
+            BOTH,
+            Unit::Nanoseconds,
+            "time until both have said hello",
+        )]
     }
 
     fn baseline(&self, lab: &mut Lab) -> io::Result<()> {
@@ -176,6 +180,28 @@ impl Experiment for Hello {
             of(SEQUENTIAL)?,
             [of(COROUTINES)?, of(THREADS)?, of(PROCESSES)?],
         ))
+    }
+
+    fn answers(&self, findings: Findings<'_>) -> Vec<Answer> {
+        let ms = |label| {
+            let median = findings.median(label, BOTH)?;
+            Some(with_unit(Unit::Nanoseconds, median))
+        };
+        let answer = || {
+            let Verdict { outcome, why } = self.judge(findings)?;
+            let value = format!("{} and {}", ms(COROUTINES)?, ms(THREADS)?);
+            Some(Answer::new(Place::Glimpse, outcome, value, why))
+        };
+        answer().into_iter().collect()
+    }
+
+    fn code(&self) -> Vec<Excerpt> {
+        let excerpt = |name| Excerpt::of(file!(), include_str!("hello.rs"), name);
+        ["coroutines", "threads", "processes"].map(excerpt).into()
+    }
+
+    fn is_scenario(&self) -> bool {
+        true
     }
 }
 
