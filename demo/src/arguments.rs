@@ -19,7 +19,7 @@ use crate::report::{Body, Effort};
 /// Coroutines, OS threads and forked processes side by side: each claim of the classic comparison measured
 /// and judged.
 ///
-/// Without a command every section is measured, in under 90 seconds.
+/// Without a command every section is measured, in under 60 seconds.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 #[command(after_help = "Exit status: 0 measured; 1 something could not be measured; 2 usage.")]

@@ -50,7 +50,7 @@ pub struct Report {
 pub enum Effort {
     /// Fewer and shorter samples and smaller populations: about one second for each section, or less.
     Quick,
-    /// The tour: about five seconds for each section, or less; all of them in under 90 seconds.
+    /// The tour: about five seconds for each section, or less; all of them in under 60 seconds.
     Standard,
     /// Figures to publish: as long as it takes, about a minute for each section at most.
     Full,
