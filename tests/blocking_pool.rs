@@ -246,6 +246,7 @@ fn ex5_at_the_end_what_has_not_begun_never_does_and_what_runs_is_waited_for() {
         let (begin, begun) = mpsc::channel();
         let running = spawn_blocking(move || {
             begin.send(()).unwrap();
+            // Long enough for an end that does not wait to be over by then; one that waits passes however long it is.
             thread::sleep(Duration::from_millis(20));
             also.add();
         });

@@ -14,7 +14,7 @@
 //! threads run a few times (sched_yield(2)), by the same rule.
 //!
 //! [`Builder::spin`](crate::Builder::spin) replaces the rule by a fixed time. Then a worker asks for descriptors too at
-//! every look, a system call of 0.3 us: whoever wants to have a request served without being woken for it pays for that with
+//! every look, by a system call: whoever wants to have a request served without being woken for it pays for that with
 //! a core, and wants no guesses.
 #![forbid(unsafe_code)]
 
@@ -43,7 +43,7 @@ const DISCOURAGED_MAX: u32 = 6;
 pub(crate) struct Idle {
     /// A core for us and one for who sends us something.
     may_spin: bool,
-    /// So long and no other time, with a look at the clock for each of the looks around.
+    /// So long and no other time. Then a look around costs a system call, and is worth a glance at the clock each.
     fixed: Option<Duration>,
     spin: Cell<Duration>,
     /// Trials in a row that were in vain.
@@ -194,6 +194,7 @@ mod tests {
         }
         assert_eq!(sleeps, [1, 2, 3, 5, 9, 17, 33, 65, 65]);
     }
+
     #[test]
     fn a_fixed_time_is_neither_learnt_nor_forgotten_and_no_time_is_one_look() {
         let spins = Idle::new(1, 2, Some(Duration::from_micros(200)));

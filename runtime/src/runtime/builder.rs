@@ -100,8 +100,8 @@ impl Builder {
     /// How long an idle worker spins before it sleeps, asking for messages and descriptors all the while.
     ///
     /// Without this, it learns from the messages of other threads whether that pays, spins 64 us at most, and not at
-    /// all for sockets. To be woken takes 5 to 50 us, on virtual machines most; a worker that spins answers a single
-    /// client in less than half the time. Zero: it sleeps at once.
+    /// all for sockets. A worker that spins need not be woken when something comes; what that takes on a machine is in
+    /// the rows of `cargo run --release -- run switch` on two CPUs. Zero: it sleeps at once.
     ///
     /// Cost: a core, for this long after each time that there was something to do; as much as it gets if the
     /// duration is longer than the pauses. Where the process may use fewer CPUs than there are workers, or one alone,
