@@ -18,7 +18,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 fn one_worker() -> Runtime {
-    Builder::new().build().unwrap()
+    Builder::new().embedded(true).build().unwrap()
 }
 
 /// poll(2) for the runtime's descriptor, until the deadline; whether it became readable.
@@ -170,12 +170,36 @@ fn only_a_host_may_drive_and_only_one_worker() {
     let two = Builder::new().workers(2).build().unwrap();
     assert!(panic_text(|| two.run_ready()).contains("one worker"));
     assert!(panic_text(|| two.next_deadline()).contains("one worker"));
+    assert!(panic_text(|| two.as_fd()).contains("one worker"));
     let one = one_worker();
     one.run(|| {
         assert!(panic_text(|| one.run_ready()).contains("coroutine of its own"));
         assert!(panic_text(|| one.next_deadline()).contains("coroutine of its own"));
     });
     assert_eq!(one.run_ready(), 0);
+}
+
+#[test]
+fn several_workers_are_an_error_at_build_for_who_says_that_a_host_will_drive() {
+    for workers in [2, 3] {
+        // Whichever comes first.
+        for builder in [
+            Builder::new().embedded(true).workers(workers),
+            Builder::new().workers(workers).embedded(true),
+        ] {
+            let refused = builder.build().unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+            assert!(refused.to_string().contains("a host drives one"));
+        }
+    }
+    let taken_back = Builder::new().workers(2).embedded(true).embedded(false);
+    assert_eq!(taken_back.build().unwrap().run(|| 1), 1);
+    // It takes nothing away.
+    assert_eq!(one_worker().run(|| 2), 2);
+    let unsaid = Builder::new().build().unwrap();
+    let answer = unsaid.spawn(|| 3);
+    assert_eq!(unsaid.run_ready(), 1);
+    assert_eq!(answer.join().unwrap(), 3);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use tokio::time::sleep_until;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
-    let runtime = Builder::new().build()?;
+    let runtime = Builder::new().embedded(true).build()?;
     let host = thread::current().id();
 
     let (send, mut receive) = mpsc::channel(1);

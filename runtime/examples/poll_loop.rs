@@ -19,7 +19,7 @@ use runtime::{Builder, time};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 fn main() -> std::io::Result<()> {
-    let runtime = Builder::new().build()?;
+    let runtime = Builder::new().embedded(true).build()?;
 
     // The host's own business: a datagram comes, a datagram goes.
     let host = UdpSocket::bind("127.0.0.1:0")?;

@@ -21,6 +21,8 @@ use crate::sys::process::refuse_in_forked_child;
 #[must_use = "a builder does nothing until it builds"]
 pub struct Builder {
     config: Config,
+    /// A host with a loop of its own is to drive it.
+    embedded: bool,
 }
 
 impl Default for Builder {
@@ -44,12 +46,27 @@ impl Builder {
                 blocking_threads: blocking::THREADS_MAX,
                 blocking_queue: blocking::QUEUE_MAX,
             },
+            embedded: false,
         }
     }
 
     /// Number of workers, 1 to [`WORKERS_MAX`].
     pub fn workers(mut self, workers: usize) -> Self {
         self.config.workers = workers;
+        self
+    }
+
+    /// Says that a loop of the program's own is to drive the runtime, by [`run_ready`](Runtime::run_ready): then several
+    /// workers are an error of [`build`](Builder::build), and not a panic in that loop.
+    ///
+    /// It changes nothing else. A runtime with one worker can be driven without it.
+    ///
+    /// ```
+    /// let refused = runtime::Builder::new().workers(2).embedded(true).build();
+    /// assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    /// ```
+    pub fn embedded(mut self, embedded: bool) -> Self {
+        self.embedded = embedded;
         self
     }
 
@@ -148,13 +165,20 @@ impl Builder {
     /// Builds the runtime and starts the threads of workers 1 and up.
     ///
     /// # Errors
-    /// `InvalidInput` for no worker, too many, or an absurd size; otherwise what the system refused: `EMFILE`
+    /// `InvalidInput` for no worker, too many, several if it is to be [embedded](Builder::embedded), or an absurd size; otherwise what the system refused: `EMFILE`
     /// (an epoll instance), `EAGAIN` (a thread), `ENOMEM`. Workers that had started have been joined then.
     pub fn build(self) -> io::Result<Runtime> {
         let config = self.config;
         if !(1..=WORKERS_MAX).contains(&config.workers) {
             let text = format!(
                 "{} workers: a runtime has 1 to {WORKERS_MAX}",
+                config.workers
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        if self.embedded && config.workers > 1 {
+            let text = format!(
+                "{} workers: a host drives one, the others would run by themselves",
                 config.workers
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));

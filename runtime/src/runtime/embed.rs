@@ -1,5 +1,8 @@
 //! Embedding: one worker, driven by the loop of a program that has one of its own.
 //!
+//! Several workers are refused, by `Builder::build` if it was told that the runtime is to be
+//! [embedded](super::Builder::embedded), else by each call here.
+//!
 //! ```text
 //!   host                                   runtime
 //!   deadline = next_deadline()  ─────────► the first timer; now, if somebody can run
@@ -34,7 +37,7 @@ impl Runtime {
     ///
     /// ```
     /// # use std::time::{Duration, Instant};
-    /// let runtime = runtime::Builder::new().build()?;
+    /// let runtime = runtime::Builder::new().embedded(true).build()?;
     /// let answer = runtime.spawn(|| {
     ///     runtime::time::sleep(Duration::from_millis(1));
     ///     42
@@ -87,7 +90,8 @@ impl Runtime {
     fn assert_one_worker(&self) {
         assert!(
             self.shared.seats.len() == 1,
-            "a host drives one worker: this runtime has threads that run by themselves"
+            "a host drives one worker, and this runtime has several, which run by themselves: \
+             Builder::embedded(true) makes that an error of build"
         );
     }
 }
@@ -117,8 +121,13 @@ fn is_readable(fd: BorrowedFd<'_>) -> bool {
 }
 
 impl AsFd for Runtime {
-    /// The epoll instance of worker 0: readable when [`run_ready`](Self::run_ready) has something to do.
+    /// The epoll instance of the worker: readable when [`run_ready`](Self::run_ready) has something to do.
+    ///
+    /// # Panics
+    /// With several workers: it would speak for one of them.
+    #[track_caller]
     fn as_fd(&self) -> BorrowedFd<'_> {
+        self.assert_one_worker();
         // SAFETY: the reactor never changes, and is `Sync`.
         let reactor: &crate::reactor::Reactor = unsafe { &(*self.worker.get()).reactor };
         reactor.as_fd()
