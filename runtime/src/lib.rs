@@ -227,6 +227,7 @@ pub mod local;
 mod lock;
 mod mailbox;
 pub mod net;
+pub mod observe;
 mod park;
 mod pollable;
 pub mod process;
