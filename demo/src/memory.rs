@@ -4,6 +4,7 @@
 //! |---------------------|-------------------------------------------|-----------------------------------|
 //! | [`own_bytes`]       | `VmRSS` and `VmPTE` in `status`           | own pages and their page tables   |
 //! | [`private_bytes`]   | `Private_*` in `smaps_rollup`, `VmPTE`    | less what a child shares          |
+//! | [`Pages`]           | `Private_*`, `Shared_*` in `smaps_rollup` | pages by who else maps them       |
 //! | [`mapped_bytes`]    | `VmSize` in `status`                      | address space, touched or not     |
 //! | [`available_bytes`] | `MemAvailable`, a cgroup's limit if lower | all that the system can still give |
 //!
@@ -32,10 +33,36 @@ pub fn own_bytes() -> io::Result<u64> {
 /// If the process has ended, or `/proc` is not there to be read.
 pub fn private_bytes(pid: Pid) -> io::Result<u64> {
     let pid = pid.as_raw_nonzero();
-    let pages = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let private = kib(&pages, "Private_Clean:") + kib(&pages, "Private_Dirty:");
-    Ok((private + kib(&status, "VmPTE:")) * 1024)
+    Ok(Pages::of(&rollup).private + kib(&status, "VmPTE:") * 1024)
+}
+
+/// The resident pages of a process, in bytes, by whether another process maps them too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    /// Mapped by this process alone.
+    pub private: u64,
+    /// Mapped by others too: since a fork, or because they are of the same file.
+    pub shared: u64,
+}
+
+impl Pages {
+    /// Those of this process.
+    ///
+    /// # Errors
+    /// If `/proc` is not there to be read.
+    pub fn own() -> io::Result<Pages> {
+        Ok(Pages::of(&fs::read_to_string("/proc/self/smaps_rollup")?))
+    }
+
+    fn of(rollup: &str) -> Pages {
+        let both = |clean, dirty| (kib(rollup, clean) + kib(rollup, dirty)) * 1024;
+        Pages {
+            private: both("Private_Clean:", "Private_Dirty:"),
+            shared: both("Shared_Clean:", "Shared_Dirty:"),
+        }
+    }
 }
 
 /// Address space that this process has mapped, touched or not.
@@ -85,6 +112,15 @@ mod tests {
         assert!(own_bytes().unwrap() >= BYTES as u64);
         assert!(mapped_bytes().unwrap() >= BYTES as u64);
         drop(std::hint::black_box(ballast));
+    }
+
+    #[test]
+    fn pages_are_private_or_shared_whether_clean_or_dirty() {
+        let rollup =
+            "Shared_Clean: 4 kB\nShared_Dirty: 8 kB\nPrivate_Clean: 16 kB\nPrivate_Dirty: 32 kB\n";
+        let pages = Pages::of(rollup);
+        assert_eq!((pages.shared, pages.private), (12 << 10, 48 << 10));
+        assert!(Pages::own().unwrap().private > 0);
     }
 
     #[test]

@@ -247,6 +247,13 @@ impl Findings<'_> {
         row.values.get(metric).map(|summary| summary.median)
     }
 
+    /// The median of `metric` in the row labelled `label` of `body`; `None` if it was not measured.
+    pub fn of(&self, label: &str, body: Body, metric: &str) -> Option<f64> {
+        let mut rows = self.0.iter();
+        let row = rows.find(|row| row.label == label && row.body == body)?;
+        row.values.get(metric).map(|summary| summary.median)
+    }
+
     /// What `metric` says in the row labelled `label` of `body`; `None` if there is no such row.
     pub fn words(&self, label: &str, body: Body, metric: &str) -> Option<&str> {
         let mut rows = self.0.iter();

@@ -1,11 +1,12 @@
 //! What an experiment is: a claim, three bodies that do the same with a coroutine, a thread and a forked
 //! process, and a judge.
 //!
-//! | section       | file          | claim under test                          |
-//! |---------------|---------------|-------------------------------------------|
-//! | `switch`      | `switch`      | what it costs to hand control over        |
-//! | `creation`    | `creation`    | what it costs to create, run and join one |
-//! | `scalability` | `scalability` | how many there can be, and what each takes |
+//! | section        | file           | claim under test                           |
+//! |----------------|----------------|--------------------------------------------|
+//! | `memory-space` | `memory_space` | who sees what another writes               |
+//! | `switch`       | `switch`       | what it costs to hand control over         |
+//! | `creation`     | `creation`     | what it costs to create, run and join one  |
+//! | `scalability`  | `scalability`  | how many there can be, and what each takes |
 //!
 //! # To add a section
 //!
@@ -46,6 +47,7 @@
 )]
 
 mod creation;
+mod memory_space;
 mod scalability;
 mod switch;
 
@@ -162,6 +164,7 @@ pub trait Experiment: Sync {
 
 /// All experiments, in the order in which they are run.
 pub const ALL: &[&dyn Experiment] = &[
+    &memory_space::MemorySpace,
     &switch::Switch,
     &creation::Creation,
     &scalability::Scalability,
@@ -186,6 +189,53 @@ pub fn panicked(payload: Box<dyn Any + Send>) -> io::Error {
         _ => "a payload that is no text",
     };
     io::Error::other(format!("a unit panicked: {text}"))
+}
+
+/// Rows made by hand, to see how they are judged.
+#[cfg(test)]
+pub mod specimen {
+    use super::*;
+    use crate::comparison::{CLAIMS, VALUE_MAX};
+    use crate::report::{Body, Row};
+    use crate::stats::Summary;
+
+    /// A row whose median, and every other figure, is `value`.
+    pub fn value(label: &str, body: Body, metric: &str, value: f64) -> Row {
+        let mut row = Row::new(label, body);
+        let summary = Summary::of(&[value]).expect("one sample is enough");
+        row.values.insert(metric.to_owned(), summary);
+        row
+    }
+
+    /// A row that is no number.
+    pub fn words(label: &str, body: Body, metric: &str, words: &str) -> Row {
+        let mut row = Row::new(label, body);
+        row.words.insert(metric.to_owned(), words.to_owned());
+        row
+    }
+
+    /// Asserts that the rows are judged and every claim that belongs to this section is answered, in values that
+    /// fit a cell.
+    pub fn assert_answers_all(experiment: &dyn Experiment, rows: &[Row]) -> Vec<Answer> {
+        assert!(experiment.judge(Findings(rows)).is_some());
+        let answers = experiment.answers(Findings(rows));
+        for claim in CLAIMS {
+            let is_answered = answers.iter().any(|answer| answer.claim == claim.place);
+            assert_eq!(
+                is_answered,
+                claim.section == experiment.name(),
+                "{}",
+                claim.place
+            );
+        }
+        for Answer { value, why, .. } in &answers {
+            assert!(
+                !why.is_empty() && !value.is_empty() && value.len() <= VALUE_MAX,
+                "{value}"
+            );
+        }
+        answers
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! |-----------|----------------------------|---------------------------------------------------------|
 //! | `process` | fork, posix_spawn, waitpid | refuses to fork where a second thread is                |
 //! | `memory`  | mmap `MAP_SHARED`          | hands out atomics only, so two processes may both write |
+//! | `usage`   | getrusage                  | reads counters into a place of its own                  |
 //! | `cpu`     | sched_setaffinity          | safe already; here so that a pin is always undone       |
 //!
 //! Everything else goes through `rustix`, which needs no `unsafe`.
@@ -11,7 +12,9 @@
 mod cpu;
 mod memory;
 mod process;
+mod usage;
 
 pub use cpu::{Pin, allowed_cpus, share_a_core};
 pub use memory::SharedWords;
 pub use process::{Child, die_with_parent, fork, spawn_program};
+pub use usage::Usage;
