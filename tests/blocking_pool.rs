@@ -80,7 +80,13 @@ fn ex5_a_job_that_panics_is_an_error_for_its_joiner_and_the_pool_goes_on() {
                 panic!("and this one is dropped by the thread");
             }
         }
-        drop(spawn_blocking(|| PanicsInDrop));
+        // Held until nobody waits for it, or its value would be dropped with the handle, here.
+        let (let_go, held) = mpsc::channel();
+        drop(spawn_blocking(move || {
+            held.recv().unwrap();
+            PanicsInDrop
+        }));
+        let_go.send(()).unwrap();
         assert_eq!(spawn_blocking(|| 7).join().unwrap(), 7);
     });
 }
