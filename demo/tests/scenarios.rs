@@ -1,8 +1,11 @@
 //! The scenarios as their users run them: each on its default, on given input, and on bad input.
 #![forbid(unsafe_code)]
 
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 fn demo(arguments: &[&str]) -> Output {
@@ -39,6 +42,27 @@ fn median(section: &Value, label: &str, metric: &str) -> f64 {
     median.unwrap_or_else(|| panic!("no `{metric}` in {row}"))
 }
 
+/// Starts what serves until it is told to end; returns it and the first line that it says.
+fn serving(arguments: &[&str]) -> (Child, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_demo"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the demo starts");
+    let mut line = String::new();
+    let stdout = child.stdout.as_mut().expect("it is piped");
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    (child, line)
+}
+
+/// The demo's complaint and its exit status.
+fn refused(arguments: &[&str]) -> (String, Option<i32>) {
+    let output = demo(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (stderr, output.status.code())
+}
+
 #[test]
 fn hello_takes_two_naps_in_turn_and_each_model_at_least_one() {
     let section = measured("hello", &[]);
@@ -47,5 +71,71 @@ fn hello_takes_two_naps_in_turn_and_each_model_at_least_one() {
     assert!(both("one after the other") >= 2.0 * nap_ns);
     for label in ["two coroutines", "two threads", "two processes"] {
         assert!(both(label) >= nap_ns, "{label}");
+    }
+}
+
+#[test]
+fn http_10k_serves_by_each_model_and_a_coroutine_takes_the_least_memory() {
+    let section = measured("http-10k", &[]);
+    let memory = |model| median(&section, &format!("{model} per connection"), "own_memory");
+    assert!(memory("coroutine") < memory("thread"));
+    assert!(memory("thread") < memory("process"));
+    for model in ["coroutine", "thread", "process"] {
+        let rate = median(&section, &format!("{model} per connection"), "requests");
+        assert!(rate > 0.0, "{model}");
+    }
+    let answers = section["answers"].as_array().unwrap();
+    let claims: Vec<_> = answers
+        .iter()
+        .map(|answer| answer["claim"].as_str())
+        .collect();
+    assert!(claims.contains(&Some("scenario/http-10k")), "{claims:?}");
+}
+
+#[test]
+fn http_10k_answers_for_real_until_it_is_told_to_end() {
+    for model in ["coroutine", "thread", "process"] {
+        let listen = [
+            "run",
+            "http-10k",
+            "--listen",
+            "127.0.0.1:0",
+            "--model",
+            model,
+        ];
+        let (mut child, line) = serving(&listen);
+        let address = line.split('/').nth(2).unwrap_or_else(|| panic!("{line}"));
+        let mut stream = TcpStream::connect(address).unwrap();
+        for _ in 0..2 {
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                .unwrap();
+            let mut answer = [0; 78];
+            stream.read_exact(&mut answer).unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 200"), "{model}");
+            assert!(answer.ends_with(b"Hello, World!"), "{model}");
+        }
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        child.wait().unwrap();
+        // Whoever served the connection has gone with the demo, or it would still be open.
+        assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "{model}");
+    }
+}
+
+#[test]
+fn an_address_in_use_is_named_and_one_that_makes_no_sense_is_refused() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (why, status) = refused(&["run", "http-10k", "--listen", &address]);
+    assert_eq!(status, Some(1), "{why}");
+    assert!(why.contains(&address) && why.contains("in use"), "{why}");
+    for senseless in [
+        ["--listen", "localhost:80"],
+        ["--listen", "0.0.0.0:0"],
+        ["--listen", "/tmp/socket"],
+        ["--model", "thread"],
+    ] {
+        let (why, status) = refused(&[&["run", "http-10k"], &senseless[..]].concat());
+        assert_eq!(status, Some(2), "{why}");
     }
 }

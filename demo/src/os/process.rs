@@ -32,6 +32,12 @@ impl Child {
         self.pid
     }
 
+    /// Lets it go its own way: dropping nothing will end it, and somebody else has to reap it.
+    pub fn detach(mut self) -> Pid {
+        self.reaped = true;
+        self.pid
+    }
+
     /// Waits until it has ended.
     ///
     /// # Errors

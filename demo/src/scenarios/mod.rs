@@ -3,11 +3,17 @@
 //! | scenario         | folder or file   | what the text recommends for it |
 //! |------------------|------------------|---------------------------------|
 //! | `hello`          | `hello`          | threads or coroutines           |
+//! | `http-10k`       | `http`           | coroutines                      |
+//!
+//! `listen` is what those have in common that serve for real.
 //!
 //! A scenario is an [`Experiment`](crate::experiments::Experiment) like the others: its bodies run in helper
 //! processes, its judge reads the rows.
 #![forbid(unsafe_code)]
 
 mod hello;
+mod http;
+mod listen;
 
 pub use hello::Hello;
+pub use http::Http10k;
