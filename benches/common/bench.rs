@@ -8,6 +8,7 @@ use criterion::Criterion;
 
 use super::machine::{self, OneCpu};
 use super::report::Report;
+use super::sys;
 
 /// One bench target while it runs.
 pub struct Bench {
@@ -63,9 +64,33 @@ impl Bench {
         enough
     }
 
+    /// Whether a process may have so many connections open; if not, says so.
+    pub fn has_files(&self, title: &str, connections: usize) -> bool {
+        // Some more are open anyway.
+        let needed = connections as u64 + 100;
+        let enough = needed <= sys::raise_open_files_limit();
+        if !enough {
+            println!("{title}: skipped, it needs {needed} open files (ulimit -Hn)");
+        }
+        enough
+    }
+
     /// From here on, threads may run on every CPU the process was given.
     pub fn use_all_cpus(&mut self) {
         self.cpu = None;
+    }
+
+    /// Gives the calling thread, which makes the load, a CPU of its own; returns another one, for the server. None,
+    /// and says so, where there is only one.
+    pub fn load_apart(&mut self, title: &str) -> Option<usize> {
+        self.use_all_cpus();
+        let cpus = sys::allowed_cpus();
+        let [.., load, server] = cpus[..] else {
+            println!("{title}: skipped, it needs two CPUs; run without taskset");
+            return None;
+        };
+        self.cpu = Some(OneCpu::pin_to(load));
+        Some(server)
     }
 
     /// Prints the report.

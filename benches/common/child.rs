@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::contest::rotate;
+use super::contest::tables;
 use super::report::Table;
-use super::series::Series;
 
 /// Enough for quartiles, few enough to end: a round of a million takes seconds.
 const ROUNDS: usize = 11;
@@ -26,9 +26,22 @@ pub fn task() -> Option<Vec<String>> {
 
 /// A command that starts this program as the child for `task`, its output piped.
 pub fn command(task: &str) -> Command {
-    let mut command = Command::new(env::current_exe().expect("a program knows where it is"));
+    for_task(Command::new(myself()), task)
+}
+
+/// The same by way of `wrapper`, which takes a program to run as its last argument.
+pub fn command_under(mut wrapper: Command, task: &str) -> Command {
+    wrapper.arg(myself());
+    for_task(wrapper, task)
+}
+
+fn for_task(mut command: Command, task: &str) -> Command {
     command.env(TASK, task).stdout(Stdio::piped());
     command
+}
+
+fn myself() -> PathBuf {
+    env::current_exe().expect("a program knows where it is")
 }
 
 /// What a child found, by key.
@@ -70,18 +83,11 @@ pub fn interleave<const N: usize>(
     n: usize,
     metrics: [(&str, &str); N],
 ) -> [Table; N] {
-    let mut tables = metrics.map(|(_, unit)| Table {
-        title: title.to_owned(),
-        unit: unit.to_owned(),
-        series: names.iter().map(|&name| Series::new(name)).collect(),
-    });
-    rotate(ROUNDS, names.len(), |which| {
-        let results = measure(&format!("{} {n}", names[which]));
-        for (table, (key, _)) in tables.iter_mut().zip(metrics) {
-            table.series[which].values.push(results.get(key));
-        }
-    });
-    tables
+    let units = metrics.map(|(_, unit)| unit);
+    tables(title, names, ROUNDS, units, |name| {
+        let results = measure(&format!("{name} {n}"));
+        metrics.map(|(key, _)| results.get(key))
+    })
 }
 
 /// In the child: hands one result to the parent.

@@ -166,3 +166,25 @@ pub fn rotate(rounds: usize, contenders: usize, mut sample: impl FnMut(usize)) {
         }
     }
 }
+
+/// Takes several figures of each contender in interleaved rounds: `sample` returns those of the contender it is
+/// given, in the order of `units`. Returns a table for each figure.
+pub fn tables<const N: usize>(
+    title: &str,
+    names: &[&str],
+    rounds: usize,
+    units: [&str; N],
+    mut sample: impl FnMut(&str) -> [f64; N],
+) -> [Table; N] {
+    let mut tables = units.map(|unit| Table {
+        title: title.to_owned(),
+        unit: unit.to_owned(),
+        series: names.iter().map(|&name| Series::new(name)).collect(),
+    });
+    rotate(rounds, names.len(), |which| {
+        for (table, figure) in tables.iter_mut().zip(sample(names[which])) {
+            table.series[which].values.push(figure);
+        }
+    });
+    tables
+}

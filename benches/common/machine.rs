@@ -45,9 +45,15 @@ pub struct Memory {
 
 /// Reads it now.
 pub fn memory() -> Memory {
-    let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
-    let kib = |name| kib(&status, name).unwrap_or_else(|| panic!("/proc/self/status has {name}"));
-    let maps = fs::File::open("/proc/self/maps").expect("/proc is mounted");
+    memory_of("self")
+}
+
+/// The same of another process, by its number.
+pub fn memory_of(process: &str) -> Memory {
+    let read = |name| format!("/proc/{process}/{name}");
+    let status = fs::read_to_string(read("status")).expect("/proc is mounted, the process alive");
+    let kib = |name| kib(&status, name).unwrap_or_else(|| panic!("a process's status has {name}"));
+    let maps = fs::File::open(read("maps")).expect("/proc is mounted, the process alive");
     Memory {
         bytes: (kib("VmRSS") + kib("VmPTE")) * 1024,
         mappings: BufReader::new(maps).lines().count() as u64,
@@ -80,9 +86,14 @@ pub struct OneCpu {
 
 impl OneCpu {
     pub fn pin() -> Self {
+        let last = *sys::allowed_cpus().last().expect("a thread runs somewhere");
+        Self::pin_to(last)
+    }
+
+    /// The same for an allowed CPU of the caller's choice.
+    pub fn pin_to(cpu: usize) -> Self {
         let before = sys::allowed_cpus();
-        let last = *before.last().expect("a thread runs somewhere");
-        sys::set_allowed_cpus(&[last]);
+        sys::set_allowed_cpus(&[cpu]);
         OneCpu { before }
     }
 }

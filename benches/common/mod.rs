@@ -9,6 +9,7 @@
 //!        |                                     (ours, peer, ours, peer, ...)
 //!     station     one contender's runtime on a thread of its own, measuring when asked
 //!     child       one contender in a process of its own, for what only a fresh process can show
+//!     server      such a process that serves, and `load`, what is sent to it
 //!        |
 //!     report      medians, spread, ratios beside their targets
 //! ```
@@ -24,14 +25,19 @@
 pub mod bench;
 pub mod child;
 pub mod contest;
+pub mod load;
 pub mod machine;
 pub mod peers;
 pub mod report;
 pub mod series;
+pub mod server;
 pub mod station;
 pub mod sys;
 
 pub use bench::Bench;
-pub use contest::{Contest, MS, NS, Unit};
+pub use contest::{Contest, MS, NS, Unit, tables};
+pub use load::{Load, Talk};
+pub use report::Table;
 pub use series::Series;
+pub use server::Server;
 pub use station::{Requests, Station};

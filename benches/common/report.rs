@@ -90,6 +90,11 @@ impl Report {
         }
     }
 
+    /// Several figures of one contest.
+    pub fn tables<'a>(&mut self, tables: impl IntoIterator<Item = &'a Table>) {
+        tables.into_iter().for_each(|table| self.table(table));
+    }
+
     /// A line below the last table: what could not be run, and why.
     pub fn note(&mut self, text: &str) {
         let _ = writeln!(self.tables, "  note: {text}");
@@ -124,7 +129,8 @@ impl Report {
         );
     }
 
-    fn figure(&mut self, what: &str, measured: &Series, target: Target) {
+    /// Any series of figures, beside its target.
+    pub fn figure(&mut self, what: &str, measured: &Series, target: Target) {
         let verdict = target.verdict(measured.median());
         let _ = writeln!(
             self.figures,

@@ -19,12 +19,17 @@ pub fn allowed_cpus() -> Vec<usize> {
         .collect()
 }
 
-/// Keeps the calling thread, and those it will make, on these CPUs.
+/// Every CPU that a machine can have, for a thread that may run on them again.
+pub fn all_cpus() -> Vec<usize> {
+    (0..libc::CPU_SETSIZE as usize).collect()
+}
+
+/// Keeps the calling thread, and those it will make, on these CPUs, of which it may use one at least.
 pub fn set_allowed_cpus(cpus: &[usize]) {
     // SAFETY: as in `allowed_cpus`.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
     for &cpu in cpus {
-        // SAFETY: the number came from `allowed_cpus`, so it is below the capacity of `set`.
+        // SAFETY: the number came from `allowed_cpus` or `all_cpus`, so it is below the capacity of `set`.
         unsafe { libc::CPU_SET(cpu, &mut set) };
     }
     // SAFETY: the kernel reads the size given, that of `set`. 0 is the caller.
@@ -44,8 +49,24 @@ pub fn cpu_time() -> Duration {
     duration(usage.ru_utime) + duration(usage.ru_stime)
 }
 
-/// Lets this process, and those it starts, have as many files open as the hard limit allows.
-pub fn raise_open_files_limit() {
+/// CPU time that the process with this number, one of ours, has used.
+pub fn cpu_time_of(process: u32) -> Duration {
+    let mut clock: libc::clockid_t = 0;
+    // SAFETY: the kernel is asked nothing here, and glibc writes one clockid_t, which `clock` is.
+    let error = unsafe { libc::clock_getcpuclockid(process as libc::pid_t, &mut clock) };
+    assert_eq!(error, 0, "process {process} has a clock while it lives");
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel writes one timespec, and `time` is one that outlives the call.
+    let result = unsafe { libc::clock_gettime(clock, &mut time) };
+    check(result).expect("a process that lives has used some time");
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Lets this process, and those it starts, have as many files open as the hard limit allows; returns how many.
+pub fn raise_open_files_limit() -> u64 {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -57,6 +78,7 @@ pub fn raise_open_files_limit() {
     // SAFETY: the kernel reads one rlimit, and `limit` is one.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })
         .expect("the soft limit may rise to the hard one");
+    limit.rlim_cur
 }
 
 /// Asks the kernel to kill this process when the thread that started it ends: no server outlives its bench.
@@ -119,8 +141,8 @@ impl Epoll {
         Ok(())
     }
 
-    /// Waits until something is readable, then calls `ready` with each token.
-    pub fn wait(&mut self, mut ready: impl FnMut(usize)) -> io::Result<()> {
+    /// Waits until something is readable, then calls `ready` with each token. `busy`: it does not wait.
+    pub fn wait(&mut self, busy: bool, mut ready: impl FnMut(usize)) -> io::Result<()> {
         // SAFETY: the kernel writes at most `len` events from the start of `events`, which has as many and is
         // borrowed by us alone during the call.
         let count = check(unsafe {
@@ -128,7 +150,7 @@ impl Epoll {
                 self.fd.as_raw_fd(),
                 self.events.as_mut_ptr(),
                 self.events.len() as i32,
-                -1,
+                if busy { 0 } else { -1 },
             )
         })?;
         for event in &self.events[..count as usize] {

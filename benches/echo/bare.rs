@@ -33,7 +33,7 @@ pub fn serve(listener: TcpListener) -> io::Result<()> {
     };
     let mut arrived = Vec::new();
     loop {
-        epoll.wait(|token| match token {
+        epoll.wait(false, |token| match token {
             LISTENER => arrived.extend(server.accept()),
             token => server.echo(token),
         })?;
