@@ -106,24 +106,24 @@
 //!
 //! ## Walk 2: one `TcpStream::read` that has to wait
 //!
-//! **It tries first.** `read` calls `TcpStream::receive`, and that `Socket::perform`, the loop behind every socket
-//! call:
+//! **It tries first.** `read` calls `TcpStream::receive`, that `Socket::perform`, which knows the timeouts, and that
+//! `Pollable::perform_within`, the loop behind every call that waits for a descriptor:
 //!
 //! 1. `Side::is_dry`: has the socket been found empty, with no event since? Not known yet, so it is worth a try.
-//!    `Socket::give_way` yields at every 64th call that need not wait.
+//!    `Pollable::give_way` yields at every 64th call that need not wait.
 //! 2. `Side::edges` notes how many events there have been; *then* comes recv(2), which says `EAGAIN`; `Side::spend` sets
 //!    down that the socket was dry at that count. An event in between has raised the count, so it is not missed.
-//! 3. Round again: dry now, so `Socket::wait`, which asks `Source::enlist` to be woken by the next event.
+//! 3. Round again: dry now, so `Pollable::wait`, which asks `Source::enlist` to be woken by the next event.
 //!
 //! **The first wait registers.** The source has no home, so `enlist` refuses (`Refusal::Homeless`), and
-//! `Socket::register` makes this worker its home: `Source::register`, `Reactor::register`, `Epoll::add`, once in the
+//! `Pollable::register` makes this worker its home: `Source::register`, `Reactor::register`, `Epoll::add`, once in the
 //! descriptor's life, edge-triggered, both directions. If bytes have come meanwhile, the kernel tells so at once.
 //! The second `enlist` succeeds: `Seats::sit` puts the coroutine where this thread's reactor finds it. (A coroutine of
 //! another worker, or a second reader, goes to a list behind a lock instead: `Source::join_list`.)
 //!
-//! **It parks.** `Socket::sleep` calls `park::park_until`, which comes to `park_coroutine`. That raises what is due;
-//! returns at once if a wake-up has come already (`Token::Notified`); otherwise sets `Token::Parked` and suspends, as in
-//! the first walk, but for this: it is in no queue.
+//! **It parks.** `Pollable::sleep` calls `park::park`, or `park_until` if there is a timeout; both come to
+//! `park_coroutine`. That raises what is due; returns at once if a wake-up has come already (`Token::Notified`);
+//! otherwise sets `Token::Parked` and suspends, as in the first walk, but for this: it is in no queue.
 //!
 //! **The worker polls.** After a round it calls `Worker::poll`: messages, timers, then descriptors. If nobody can
 //! run, `Worker::sleep` says so to the other threads (`Mailbox::fall_asleep`), looks for work a last time, and waits in
@@ -135,8 +135,8 @@
 //! run queue. (To wake a coroutine of another worker, `park::tell` sends a message: `Mailbox::send`, a ring of
 //! the bell if that worker sleeps, and there `Home::obey`, which calls the same `Home::wake`.)
 //!
-//! **It tries again.** `Worker::round` takes it, and `Context::suspend` returns in `park_coroutine`. `Socket::sleep` sees
-//! by the count that an event has come (`Source::is_over`), and `perform` calls recv(2) once more: *n* bytes. Fewer than
+//! **It tries again.** `Worker::round` takes it, and `Context::suspend` returns in `park_coroutine`. `Pollable::sleep` sees
+//! by the count that an event has come (`Source::is_over`), and the loop calls recv(2) once more: *n* bytes. Fewer than
 //! there was room for, so the socket is empty now: `Side::spend_short` says so, and the next read waits without asking
 //! the kernel in vain. The cost of such a read: one recv(2), two stack switches, and a share of an epoll_wait(2).
 //!

@@ -5,9 +5,8 @@
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::process::Stdio;
 
-use crate::net::common::{by_value, handle};
-use crate::net::socket::Socket;
 use crate::park::WaitReason;
+use crate::pollable::{Bound, Pollable, by_value, handle};
 use crate::reactor::Interest;
 
 /// Makes a pipe: what is written to its second end is read from its first, as [`std::io::pipe`].
@@ -33,8 +32,8 @@ use crate::reactor::Interest;
 /// ```
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (from, to) = io::pipe()?;
-    let (from, to) = (Socket::fresh(from)?, Socket::fresh(to)?);
-    Ok((PipeReader { socket: from }, PipeWriter { socket: to }))
+    let (from, to) = (Pollable::fresh(from)?, Pollable::fresh(to)?);
+    Ok((PipeReader { pipe: from }, PipeWriter { pipe: to }))
 }
 
 /// The end of a [`pipe`] that is read from, as [`std::io::PipeReader`].
@@ -43,7 +42,7 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 /// One read(2), and one more when it has to wait: an empty pipe is known by `EAGAIN` only, since a writer may have
 /// chosen to send packets (`O_DIRECT`), of which each read takes one.
 pub struct PipeReader {
-    socket: Socket<io::PipeReader>,
+    pipe: Pollable<io::PipeReader>,
 }
 
 /// The end of a [`pipe`] that is written to, as [`std::io::PipeWriter`].
@@ -51,11 +50,11 @@ pub struct PipeReader {
 /// Writing to a pipe that nobody reads any more is the error `BrokenPipe`, and a `SIGPIPE` where that is not ignored:
 /// Rust programs ignore it.
 pub struct PipeWriter {
-    socket: Socket<io::PipeWriter>,
+    pipe: Pollable<io::PipeWriter>,
 }
 
-handle!(PipeReader, io::PipeReader);
-handle!(PipeWriter, io::PipeWriter);
+handle!(PipeReader { pipe: Pollable<io::PipeReader> });
+handle!(PipeWriter { pipe: Pollable<io::PipeWriter> });
 by_value!(Read for PipeReader);
 by_value!(Write for PipeWriter);
 
@@ -69,8 +68,7 @@ impl PipeReader {
             return Ok(0);
         }
         let reason = WaitReason::Readable;
-        self.socket
-            .perform(Interest::Read, reason, attempt, |_| false)
+        self.pipe.perform(Interest::Read, reason, attempt)
     }
 }
 
@@ -95,9 +93,13 @@ impl PipeWriter {
         if offered == 0 {
             return Ok(0);
         }
-        let reason = WaitReason::Writable;
-        self.socket
-            .perform(Interest::Write, reason, attempt, |&sent| sent < offered)
+        self.pipe.perform_within(
+            Bound::Endless,
+            Interest::Write,
+            WaitReason::Writable,
+            attempt,
+            |&sent| sent < offered,
+        )
     }
 }
 

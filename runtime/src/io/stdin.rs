@@ -21,8 +21,8 @@ use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use crate::blocking::{self, IfBegun};
-use crate::net::socket::Socket;
 use crate::park::{self, Unparker, WaitReason};
+use crate::pollable::Pollable;
 use crate::reactor::Interest;
 use crate::seam::sync::real::{Mutex, lock};
 use crate::sys::descriptor;
@@ -62,8 +62,8 @@ static TURNS: Mutex<Turns> = Mutex::new(Turns {
 pub fn stdin() -> Stdin {
     let io = io::stdin();
     let regular = descriptor::is_regular(io.as_fd()).unwrap_or(false);
-    let socket = Socket::new(io);
-    Stdin { socket, regular }
+    let pollable = Pollable::new(io);
+    Stdin { pollable, regular }
 }
 
 /// A handle of the standard input, made by [`stdin`].
@@ -72,7 +72,7 @@ pub fn stdin() -> Stdin {
 /// A read(2) of up to 8 KiB for what lines are taken of, of as much as was asked for by a plain read. A wait registers
 /// the handle, for its life.
 pub struct Stdin {
-    socket: Socket<io::Stdin>,
+    pollable: Pollable<io::Stdin>,
     regular: bool,
 }
 
@@ -174,7 +174,7 @@ impl Stdin {
 
     /// Whether somebody sits at the other end.
     pub fn is_terminal(&self) -> bool {
-        self.socket.io().is_terminal()
+        self.pollable.io().is_terminal()
     }
 
     /// Calls `attempt` until it says something else than `WouldBlock`, and waits in between.
@@ -185,10 +185,10 @@ impl Stdin {
         if !self.regular {
             let now = |io: &io::Stdin| attempt(How::Now, io.as_fd());
             let reason = WaitReason::Readable;
-            return self.socket.perform(Interest::Read, reason, now, |_| false);
+            return self.pollable.perform(Interest::Read, reason, now);
         }
-        self.socket.give_way();
-        let fd = self.socket.io().as_fd();
+        self.pollable.give_way();
+        let fd = self.pollable.io().as_fd();
         match attempt(How::Now, fd) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // Brings it into memory and no farther: whoever is cancelled meanwhile has not taken it.
@@ -291,7 +291,7 @@ impl Read for Stdin {
 
 impl AsFd for Stdin {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.io().as_fd()
+        self.pollable.io().as_fd()
     }
 }
 

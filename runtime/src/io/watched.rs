@@ -7,8 +7,8 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use crate::net::socket::Socket;
 use crate::park::WaitReason;
+use crate::pollable::Pollable;
 use crate::reactor::Interest;
 use crate::sys;
 
@@ -67,7 +67,7 @@ pub fn wait(fd: impl AsFd, interest: Interest) -> io::Result<()> {
 /// # .unwrap();
 /// ```
 pub struct Watched<T: AsFd> {
-    socket: Socket<T>,
+    pollable: Pollable<T>,
     /// It says `WouldBlock` itself.
     non_blocking: bool,
 }
@@ -83,9 +83,8 @@ impl<T: AsFd> Watched<T> {
     }
 
     fn of(io: T, non_blocking: bool) -> Self {
-        let socket = Socket::new(io);
         Self {
-            socket,
+            pollable: Pollable::new(io),
             non_blocking,
         }
     }
@@ -143,17 +142,17 @@ impl<T: AsFd> Watched<T> {
             }
             attempt(io)
         };
-        self.socket.perform(interest, reason, if_ready, |_| false)
+        self.pollable.perform(interest, reason, if_ready)
     }
 
     /// What it watches.
     pub fn get_ref(&self) -> &T {
-        self.socket.io()
+        self.pollable.io()
     }
 
     /// Ends the registration and gives back what it watched, as it was.
     pub fn into_inner(self) -> T {
-        self.socket.into_parts().0
+        self.pollable.into_inner()
     }
 }
 

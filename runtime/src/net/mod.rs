@@ -47,11 +47,11 @@
 
 mod addr;
 mod bind;
-pub(crate) mod common;
+mod common;
 mod patience;
 #[allow(unsafe_code)] // `FromRawFd` is an unsafe trait method
 mod raw;
-pub(crate) mod socket;
+mod socket;
 mod tcp_listener;
 mod tcp_stream;
 mod udp_socket;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::socket::Socket;
 use crate::park::{self, WaitReason};
+use crate::pollable::Bound;
 use crate::reactor::Interest;
 use crate::seam::clock;
 use crate::sys::socket::{self, Refused};
@@ -63,7 +64,7 @@ pub(super) fn accept<T: AsFd, R>(
         let Err(error) = taken else { return taken };
         match socket::refused(&error) {
             Refused::Connection => {}
-            Refused::Resources if listener.waits() => {
+            Refused::Resources if listener.bound(Interest::Read) != Bound::NoWait => {
                 pauses.rest(None);
             }
             _ => return Err(error),
@@ -79,11 +80,12 @@ impl<T: AsFd> Socket<T> {
         reason: WaitReason,
         mut attempt: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
-        if !self.waits() {
+        let bound = self.bound(interest);
+        if bound == Bound::NoWait {
             return attempt(self.io());
         }
         self.give_way();
-        persist(reason, || self.deadline(interest), || attempt(self.io()))
+        persist(reason, || bound.deadline(), || attempt(self.io()))
     }
 }
 

@@ -10,10 +10,11 @@ use socket2::SockRef;
 
 use super::addr::{ToSocketAddrs, first_that};
 use super::bind;
-use super::common::{handle, socket};
+use super::common::socket;
 use super::patience;
 use super::socket::Socket;
 use super::tcp_stream::TcpStream;
+use crate::pollable::handle;
 use crate::sys;
 
 /// A socket that takes connections in, as [`std::net::TcpListener`].
@@ -23,7 +24,7 @@ pub struct TcpListener {
     socket: Socket<net::TcpListener>,
 }
 
-handle!(TcpListener, net::TcpListener);
+handle!(TcpListener { socket: Socket<net::TcpListener> });
 socket!(TcpListener);
 
 impl TcpListener {

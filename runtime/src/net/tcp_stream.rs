@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::addr::{ToSocketAddrs, first_that};
-use super::common::{by_value, handle, socket, timeouts, zero_timeout};
-use super::socket::Socket;
+use super::common::{socket, timeouts};
+use super::socket::{Socket, zero_timeout};
 use crate::park::WaitReason;
+use crate::pollable::{by_value, handle};
 use crate::reactor::Interest;
 use crate::seam::clock;
 use crate::sys;
@@ -34,7 +35,7 @@ pub struct TcpStream {
     socket: Socket<net::TcpStream>,
 }
 
-handle!(TcpStream, net::TcpStream);
+handle!(TcpStream { socket: Socket<net::TcpStream> });
 socket!(TcpStream);
 timeouts!(TcpStream);
 by_value!(Read for TcpStream);

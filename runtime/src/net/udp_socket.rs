@@ -7,9 +7,10 @@ use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::addr::{ToSocketAddrs, first_that};
 use super::bind;
-use super::common::{handle, socket, timeouts};
+use super::common::{socket, timeouts};
 use super::socket::Socket;
 use crate::park::WaitReason;
+use crate::pollable::handle;
 use crate::reactor::Interest;
 
 /// A UDP socket: datagrams to and from whom one likes, as [`std::net::UdpSocket`].
@@ -47,7 +48,7 @@ pub struct UdpSocket {
     socket: Socket<net::UdpSocket>,
 }
 
-handle!(UdpSocket, net::UdpSocket);
+handle!(UdpSocket { socket: Socket<net::UdpSocket> });
 socket!(UdpSocket);
 timeouts!(UdpSocket);
 

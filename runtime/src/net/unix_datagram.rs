@@ -7,9 +7,10 @@ use std::net::Shutdown;
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
 
-use super::common::{handle, socket, timeouts};
+use super::common::{socket, timeouts};
 use super::socket::Socket;
 use crate::park::WaitReason;
+use crate::pollable::handle;
 use crate::reactor::Interest;
 
 /// Datagrams between processes of this machine, as [`std::os::unix::net::UnixDatagram`]: in order, none is lost, and
@@ -33,7 +34,7 @@ pub struct UnixDatagram {
     socket: Socket<net::UnixDatagram>,
 }
 
-handle!(UnixDatagram, net::UnixDatagram);
+handle!(UnixDatagram { socket: Socket<net::UnixDatagram> });
 socket!(UnixDatagram);
 timeouts!(UnixDatagram);
 

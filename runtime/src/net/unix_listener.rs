@@ -6,10 +6,11 @@ use std::io;
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
 
-use super::common::{handle, socket};
+use super::common::socket;
 use super::patience;
 use super::socket::Socket;
 use super::unix_stream::UnixStream;
+use crate::pollable::handle;
 use crate::sys;
 
 /// A socket that takes connections of this machine in, as [`std::os::unix::net::UnixListener`].
@@ -38,7 +39,7 @@ pub struct UnixListener {
     socket: Socket<net::UnixListener>,
 }
 
-handle!(UnixListener, net::UnixListener);
+handle!(UnixListener { socket: Socket<net::UnixListener> });
 socket!(UnixListener);
 
 impl UnixListener {

@@ -12,10 +12,11 @@ use std::path::Path;
 
 use socket2::{Domain, SockAddr, Type};
 
-use super::common::{by_value, handle, socket, timeouts};
+use super::common::{socket, timeouts};
 use super::patience;
 use super::socket::Socket;
 use crate::park::WaitReason;
+use crate::pollable::{by_value, handle};
 use crate::reactor::Interest;
 use crate::sys;
 
@@ -43,7 +44,7 @@ pub struct UnixStream {
     socket: Socket<net::UnixStream>,
 }
 
-handle!(UnixStream, net::UnixStream);
+handle!(UnixStream { socket: Socket<net::UnixStream> });
 socket!(UnixStream);
 timeouts!(UnixStream);
 by_value!(Read for UnixStream);

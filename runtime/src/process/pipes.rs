@@ -12,7 +12,6 @@ use std::process::Stdio;
 use crate::park::WaitReason;
 use crate::pollable::Pollable;
 use crate::reactor::Interest;
-use crate::sys::descriptor::set_nonblocking;
 
 /// The three types, which differ in their names and directions only.
 macro_rules! ends {
@@ -26,20 +25,15 @@ macro_rules! ends {
 
         impl $name {
             pub(super) fn of(pipe: std::process::$name) -> io::Result<Self> {
-                let fd = OwnedFd::from(pipe);
-                set_nonblocking(fd.as_fd(), true)?;
-                Ok($name {
-                    pipe: Pollable::new(File::from(fd)),
-                })
+                let pipe = Pollable::fresh(File::from(OwnedFd::from(pipe)))?;
+                Ok($name { pipe })
             }
         }
 
         impl From<$name> for OwnedFd {
             /// Makes it blocking again.
             fn from(end: $name) -> Self {
-                let fd = OwnedFd::from(end.pipe.into_inner());
-                set_nonblocking(fd.as_fd(), false).expect("an open descriptor can be made blocking");
-                fd
+                end.pipe.release().into()
             }
         }
 

@@ -24,7 +24,7 @@
 //!   those of other workers and a second one of a direction are in a list (`waiters`).
 //! - **Locks**: table, then source; both short, neither held while an [`Unparker`] is used.
 //!
-//! Neighbours: `sys::epoll` and `sys::eventfd` below; `worker` polls; `net` waits (its `socket`).
+//! Neighbours: `sys::epoll` and `sys::eventfd` below; `worker` polls; `pollable` waits.
 
 #![deny(unsafe_code)]
 
