@@ -250,7 +250,8 @@ mod worker;
 
 pub use crate::blocking::spawn_blocking;
 pub use crate::coroutine::{spawn, spawn_local, yield_now};
-pub use crate::runtime::{Builder, Metrics, Runtime, WORKERS_MAX, run};
+pub use crate::observe::Metrics;
+pub use crate::runtime::{Builder, Runtime, WORKERS_MAX, run};
 pub use crate::scope::scope;
 
 /// The examples of the README, compiled and run with the tests.

@@ -146,6 +146,12 @@ impl Threads {
         ticket
     }
 
+    /// How many threads there are, how many of them run a job, and how many jobs wait for one.
+    pub(crate) fn load(&self) -> (usize, usize, usize) {
+        let state = lock(&self.state);
+        (state.threads, state.running.len(), state.queue.len())
+    }
+
     /// Whether the job has begun, has been refused or is within the bound of the queue.
     pub(crate) fn is_admitted(&self, ticket: Ticket) -> bool {
         let state = lock(&self.state);

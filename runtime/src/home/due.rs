@@ -120,7 +120,7 @@ impl Home {
     #[inline]
     fn wake_first(&self, task: TaskPtr) {
         if task.token.get() == Token::Parked {
-            task.token.set(Token::Empty);
+            self.unpark(task);
             self.queue(|queue| queue.push_front(Runnable::started(task.context())));
         } else {
             self.wake(task);

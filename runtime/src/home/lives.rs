@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::{Fresh, Home, Phase, Runnable, shared::count};
+use super::{Fresh, Home, Phase, Runnable, counts::count};
 use crate::context::Context;
 use crate::interrupts::Cancelled;
 use crate::seam::sync::atomic::Ordering;
-use crate::task::{Joiner, TaskPtr};
+use crate::task::{Ending, Joiner, TaskPtr};
 
 impl Home {
     /// Sees to it that one more coroutine will find a stack.
@@ -120,6 +120,7 @@ impl Home {
             if let Err(fresh) = next.look() {
                 // SAFETY: it was just taken out of the queue, and has not started.
                 let joiner = unsafe { fresh.fail(Box::new(Cancelled)) };
+                self.note_ending(Ending::Cancelled);
                 self.bury(joiner);
             }
         }

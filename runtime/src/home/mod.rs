@@ -13,6 +13,7 @@
 //!
 //! [`Shared`] is the other half: what the workers of one runtime reach of each other.
 
+mod counts;
 mod due;
 mod lives;
 mod shared;
@@ -31,8 +32,8 @@ use crate::sys::thread_end::{self, Mark};
 use crate::task::{Message, TaskPtr, Token};
 use crate::timer::Timers;
 
+pub(crate) use counts::Counts;
 pub(crate) use due::{DUE_MAX, Target};
-use shared::Counts;
 pub(crate) use shared::{Config, Phase, Seat, Shared};
 use turns::HANDOVERS_MAX;
 pub(crate) use turns::{Runnable, TURNS_PER_POLL};
@@ -64,6 +65,8 @@ pub(crate) struct Home {
     pub(crate) idle: RefCell<Pool<Context>>,
 
     // Waits.
+    /// Wake-ups so far: coroutines that were parked and can run.
+    wakes: Cell<u64>,
     pub(crate) timers: RefCell<Timers<Target>>,
     /// Who stood first in the queue when timers fired last: before that one gets its turn, none fires.
     behind_the_due: Cell<Position>,
@@ -208,6 +211,7 @@ impl Home {
             spawned_max: Cell::new(0),
             starved: Cell::new(false),
             idle: RefCell::new(Pool::new(usize::MAX)),
+            wakes: Cell::new(0),
             timers: RefCell::new(Timers::new(clock::now())),
             behind_the_due: Cell::new(0),
             outside: Cell::new(std::ptr::null()),
@@ -276,7 +280,7 @@ impl Home {
     pub(crate) fn wake(&self, task: TaskPtr) {
         match task.token.get() {
             Token::Parked => {
-                task.token.set(Token::Empty);
+                self.unpark(task);
                 self.enqueue(task.context());
             }
             Token::Empty => task.token.set(Token::Notified),
@@ -284,11 +288,18 @@ impl Home {
         }
     }
 
+    /// It is not parked any more; whoever calls puts it into the queue.
+    #[inline(always)]
+    fn unpark(&self, task: TaskPtr) {
+        task.token.set(Token::Empty);
+        self.wakes.set(self.wakes.get() + 1);
+    }
+
     /// Wakes the coroutine that has waited in `join` for the one that ends now: it runs next.
     #[inline]
     fn wake_joiner(&self, joiner: TaskPtr) {
         if joiner.token.get() == Token::Parked {
-            joiner.token.set(Token::Empty);
+            self.unpark(joiner);
             self.hand_over(Runnable::started(joiner.context()));
         } else {
             self.wake(joiner);

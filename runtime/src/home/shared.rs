@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use super::Fresh;
+use super::counts::Counts;
 use crate::injector::Injector;
 use crate::mailbox::Mailbox;
 use crate::seam::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -73,29 +74,6 @@ pub(crate) struct Seat {
     pub(crate) counts: Arc<Counts>,
 }
 
-/// What one worker has done so far.
-#[derive(Default)]
-pub(crate) struct Counts {
-    // Written by this worker alone, so without a read-modify-write; read by any.
-    pub(super) spawned: AtomicU64,
-    pub(super) finished: AtomicU64,
-    /// Spawned by others, and taken by this worker.
-    pub(super) taken: AtomicU64,
-    pub(crate) stacks: AtomicUsize,
-    // Any worker.
-    /// Spawned by this worker, and taken by others.
-    pub(super) stolen: AtomicU64,
-}
-
-/// Adds one to a counter of which the caller is the only writer.
-#[inline(always)]
-pub(super) fn count(counter: &AtomicU64) -> u64 {
-    let count = counter.load(Ordering::Relaxed) + 1;
-    // Release: who adds up the counts to learn that all is finished sees what came before.
-    counter.store(count, Ordering::Release);
-    count
-}
-
 impl Shared {
     /// Takes in a coroutine that a plain thread has spawned.
     pub(crate) fn inject(&self, task: TaskPtr) {
@@ -129,7 +107,7 @@ impl Shared {
     /// The ends are added up first. Both sums only grow, and an end comes after its spawn, so between the
     /// two sums there was a moment with at most the spawns of the second and at least the ends of the first.
     pub(crate) fn spawned_and_finished(&self) -> (u64, u64) {
-        // Acquire: pairs with the Release in `count`.
+        // Acquire: pairs with the Release of `counts`.
         let finished = self
             .seats
             .iter()

@@ -8,7 +8,7 @@
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
-use super::{Fresh, Home, here, shared::count};
+use super::{Fresh, Home, counts::count, here};
 use crate::context::{Context, Suspension};
 use crate::run_queue::RunQueue;
 use crate::seam::sync::atomic::Ordering;

@@ -20,6 +20,7 @@ use std::panic::resume_unwind;
 
 use crate::coroutine::{self, JoinHandle};
 use crate::home::{self, Config, Phase, Shared};
+use crate::observe::Metrics;
 use crate::seam::clock;
 use crate::seam::sync::atomic::{AtomicBool, Ordering};
 use crate::seam::sync::{Arc, Mutex, lock, thread};
@@ -196,20 +197,9 @@ impl Runtime {
         spawned.unwrap_or_else(|error| panic!("cannot spawn a coroutine: {error}"))
     }
 
-    /// Counts of this runtime, from its start.
+    /// What this runtime has done since it was built, and what it has at the moment.
     pub fn metrics(&self) -> Metrics {
-        let (spawned, finished) = self.shared.spawned_and_finished();
-        let stacks = self
-            .shared
-            .seats
-            .iter()
-            .map(|seat| seat.counts.stacks.load(Ordering::Relaxed))
-            .sum();
-        Metrics {
-            spawned,
-            finished,
-            stacks,
-        }
+        Metrics::of(&self.shared)
     }
 
     /// Becomes worker 0, on this thread.
@@ -396,16 +386,4 @@ impl fmt::Debug for Runtime {
             .field("metrics", &self.metrics())
             .finish_non_exhaustive()
     }
-}
-
-/// What a runtime has done so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Metrics {
-    /// Coroutines spawned.
-    pub spawned: u64,
-    /// Coroutines that have ended, in whatever way.
-    pub finished: u64,
-    /// Stacks in use or idle, on all workers.
-    pub stacks: usize,
 }

@@ -50,8 +50,8 @@ use crate::sys::process::report;
 
 pub(crate) use payload::{Payload, drop_quietly};
 use payload::{read_by_words, text_of};
-pub(crate) use record::Birth;
 use record::VTable;
+pub(crate) use record::{Birth, Ending};
 pub(crate) use reference::TaskRef;
 pub(crate) use wait_reason::WaitReason;
 
@@ -249,7 +249,7 @@ impl TaskPtr {
 
     /// Runs the body to its end. The result is then in place, but not yet announced.
     #[inline]
-    pub(crate) fn run(self) {
+    pub(crate) fn run(self) -> Ending {
         // SAFETY: the worker calls it once, on the coroutine's own stack.
         unsafe { (self.vtable.run)(self) }
     }

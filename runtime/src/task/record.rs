@@ -41,13 +41,32 @@ pub(super) struct VTable {
     /// Where the body begins.
     pub(super) body_offset: usize,
     /// Runs the closure, or drops it if cancelled, and stores the result. Never unwinds.
-    pub(super) run: unsafe fn(TaskPtr),
+    pub(super) run: unsafe fn(TaskPtr) -> Ending,
     /// Drops what the body is, and stores a failure as the result. Never unwinds.
     pub(super) fail: unsafe fn(TaskPtr, Payload),
     /// Drops a result that nobody will take; hands it back if it is a panic. Never unwinds.
     pub(super) dispose: unsafe fn(TaskPtr) -> Option<Payload>,
     /// Drops what is left and frees the record.
     pub(super) free: unsafe fn(TaskPtr),
+}
+
+/// How a coroutine has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Returned,
+    Panicked,
+    Cancelled,
+}
+
+impl Ending {
+    #[inline(always)]
+    fn of<T>(result: &Result<T, Payload>) -> Self {
+        match result {
+            Ok(_) => Ending::Returned,
+            Err(payload) if payload.is::<Cancelled>() => Ending::Cancelled,
+            Err(_) => Ending::Panicked,
+        }
+    }
 }
 
 /// How a coroutine is to be spawned.
@@ -140,7 +159,7 @@ impl VTable {
 
 /// # Safety
 /// The worker's, on the coroutine's own stack, once; the types are those that the task was made with.
-unsafe fn run<F: FnOnce() -> T, T>(task: TaskPtr) {
+unsafe fn run<F: FnOnce() -> T, T>(task: TaskPtr) -> Ending {
     debug_assert_eq!(task.stage.get(), Stage::Fresh, "a coroutine is run once");
     // SAFETY: the vtable belongs to the types; the worker is alone with the body until the end is announced.
     let body = unsafe { task.body::<F, T>() };
@@ -158,9 +177,11 @@ unsafe fn run<F: FnOnce() -> T, T>(task: TaskPtr) {
     } else {
         result
     };
+    let ending = Ending::of(&result);
     // SAFETY: as above; the body is empty.
     unsafe { (*body).result = ManuallyDrop::new(result) };
     task.stage.set(Stage::Finished);
+    ending
 }
 
 /// Drops the coroutine's locals, youngest first; they may use the older ones, and block. The first panic is the

@@ -25,12 +25,11 @@ use crate::idle::Idle;
 use crate::park;
 use crate::reactor::Reactor;
 use crate::seam::barrier;
-use crate::seam::sync::atomic::Ordering;
 use crate::seam::sync::{Arc, thread_local};
 use crate::stack::overflow::AltStack;
 use crate::sys::process::{NoUnwind, set_timer_slack, watch_forks};
 use crate::sys::thread_end;
-use crate::task::{self, Payload, TaskPtr};
+use crate::task::{self, Ending, Payload, TaskPtr};
 
 /// One worker. It stays on the thread that it [enters](Worker::enter) while coroutines of its are alive.
 pub(crate) struct Worker {
@@ -147,6 +146,7 @@ impl Worker {
             };
         }
         home.set_current(None);
+        home.count_round(turns);
         turns as usize
     }
 
@@ -198,10 +198,7 @@ impl Worker {
                 let mut contexts = home.contexts.borrow_mut();
                 context.index().set(contexts.len());
                 contexts.push(context);
-                home.seat()
-                    .counts
-                    .stacks
-                    .store(contexts.len(), Ordering::Relaxed);
+                home.seat().counts.note_stacks(contexts.len());
                 drop(contexts);
                 home.begin(task, context);
                 true
@@ -213,6 +210,7 @@ impl Worker {
                 let joiner = unsafe {
                     task.fail(Box::new(format!("a coroutine could not start: {error}")) as Payload)
                 };
+                home.note_ending(Ending::Panicked);
                 home.bury(joiner);
                 false
             }
@@ -236,11 +234,7 @@ impl Worker {
         if let Some(moved) = contexts.get(index) {
             moved.index().set(index);
         }
-        self.home
-            .seat()
-            .counts
-            .stacks
-            .store(contexts.len(), Ordering::Relaxed);
+        self.home.seat().counts.note_stacks(contexts.len());
     }
 
     /// Frees all idle contexts, and their memory.
@@ -272,7 +266,7 @@ fn coroutine_main() {
     loop {
         let (_, task) = home::current().expect("the worker resumes a context for a coroutine");
         let context = task.context();
-        task.run();
+        let ending = task.run();
         // Asked for again: the compiler must not keep across `run` where this thread keeps its worker.
         let home = home::here().expect("a coroutine stays on its worker's thread");
         // From here to the suspension is the scheduler's own.
@@ -280,6 +274,7 @@ fn coroutine_main() {
         if task.interrupts.depth() > 0 {
             home.drop_frames(task);
         }
+        home.note_ending(ending);
         let is_usual = task.stack_bytes == 0 && home.keeps_stacks();
         let resumer_waits = home.finish(task);
         if !is_usual {

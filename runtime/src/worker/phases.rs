@@ -4,7 +4,7 @@ use super::Worker;
 use crate::home::Phase;
 use crate::interrupts::Cancelled;
 use crate::sys::process::report;
-use crate::task::{TaskPtr, TaskRef};
+use crate::task::{Ending, TaskPtr, TaskRef};
 
 impl Worker {
     /// The life of a worker thread.
@@ -75,6 +75,7 @@ impl Worker {
         self.forget(task.context());
         // SAFETY: it is suspended, out of the list, and nobody resumes it any more.
         let joiner = unsafe { task.fail(Box::new(Cancelled)) };
+        self.home.note_ending(Ending::Cancelled);
         self.home.bury(joiner);
     }
 

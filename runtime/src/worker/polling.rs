@@ -31,6 +31,7 @@ impl Worker {
     /// `may_sleep` and nobody can run.
     pub(crate) fn poll(&self, may_sleep: bool, until: Option<Instant>) {
         let home = &self.home;
+        home.count_poll();
         self.free_retired();
         self.obey_messages();
         if home.shared.seats.len() == 1 {
@@ -91,9 +92,15 @@ impl Worker {
     }
 
     fn obey_messages(&self) {
-        while let Some(message) = self.home.mailbox.take() {
-            self.home.obey(message);
+        let home = &self.home;
+        if home.mailbox.is_empty() {
+            return;
         }
+        home.count_remote_wakes(|| {
+            while let Some(message) = home.mailbox.take() {
+                home.obey(message);
+            }
+        });
     }
 
     /// Fires timers that are due, a bounded number at a time; see [`Home::fire`].
