@@ -2,11 +2,16 @@
 
 mod support;
 
+use std::collections::HashMap;
+use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 
+use runtime::observe::trace::{self, Trace};
 use runtime::time::{Duration, sleep};
-use runtime::{Builder, Metrics, coroutine, observe, spawn, spawn_blocking, yield_now};
+use runtime::{Builder, Metrics, channel, coroutine, observe, spawn, spawn_blocking, yield_now};
+use serde_json::Value;
+use support::child;
 
 // ---- Metrics -----------------------------------------------------------------------------------------
 
@@ -36,7 +41,7 @@ fn how_coroutines_end_is_counted() {
         assert_eq!((metrics.spawned, metrics.finished), (6, 6), "{metrics:?}");
         assert_eq!((metrics.panicked, metrics.cancelled), (1, 3), "{metrics:?}");
         assert_eq!((metrics.live, metrics.stacks_in_use), (0, 0), "{metrics:?}");
-        assert!(metrics.stacks_max > 0 && metrics.polls > 0, "{metrics:?}");
+        assert!(metrics.stacks_max > 0, "{metrics:?}");
     }
 }
 
@@ -47,14 +52,20 @@ fn every_turn_and_every_wake_up_is_counted() {
     assert_eq!(metrics.switches, N + 1);
     assert_eq!((metrics.wakes_local, metrics.wakes_remote), (0, 0));
 
-    // A child that a join runs on top of itself, and one that starts where another has ended.
     let metrics = counted(1, || {
-        spawn(|| ()).join().unwrap();
+        let before = observe::metrics();
+        spawn(|| ()).join().unwrap(); // on a new stack: goes to the worker and comes back
+        spawn(|| ()).join().unwrap(); // on the caller's own turn
         let children = [spawn(|| ()), spawn(|| ())];
-        yield_now();
+        yield_now(); // the second begins where the first ends
         children.into_iter().for_each(|child| child.join().unwrap());
+        let since = observe::metrics() - before;
+        assert_eq!(
+            (since.spawned, since.finished, since.wakes_local),
+            (4, 4, 1)
+        );
     });
-    assert_eq!(metrics.switches, 1 + 1 + 2 + 1);
+    assert_eq!(metrics.switches, 1 + 2 + 1 + 3);
 
     let metrics = counted(1, || {
         let parks = coroutine::current();
@@ -135,4 +146,277 @@ fn prometheus_gets_a_type_and_a_sample_for_every_field() {
     let fields = format!("{:?}", Metrics::default()).matches(": ").count();
     assert_eq!(lines.len(), 3 * fields);
     assert!(text.contains("runtime_spawned_total 2\n"), "{text}");
+}
+
+// ---- Traces ------------------------------------------------------------------------------------------
+
+/// There is one trace at a time.
+static TRACING: Mutex<()> = Mutex::new(());
+
+/// The trace of a runtime of this name, with so many workers, that runs `f`.
+fn traced(name: &str, workers: usize, f: impl FnOnce()) -> Trace {
+    let _alone = TRACING.lock().unwrap_or_else(|e| e.into_inner());
+    trace::start();
+    let runtime = Builder::new().workers(workers).name(name).build().unwrap();
+    runtime.run(f);
+    drop(runtime);
+    trace::stop()
+}
+
+/// A bit of everything that is recorded.
+fn busy() {
+    let (numbers, received) = channel::bounded(1);
+    let producer = named("producer", move || {
+        (0..20).for_each(|n| numbers.send(n).unwrap());
+    });
+    let consumer = named("consumer", move || received.iter().sum::<u32>());
+    let sleeper = named("sleeper", || sleep(Duration::from_millis(1)));
+    let cancelled = named("cancelled", coroutine::park);
+    yield_now();
+    cancelled.cancel();
+    spawn_blocking(|| ()).join().unwrap();
+    let (mut reader, mut writer) = runtime::io::pipe().unwrap();
+    let reads = named("reader", move || {
+        reader.read_exact(&mut [0]).unwrap();
+    });
+    yield_now();
+    sleeper.join().unwrap();
+    writer.write_all(b"x").unwrap();
+    reads.join().unwrap();
+    assert_eq!(consumer.join().unwrap(), 190);
+    producer.join().unwrap();
+    cancelled.join().unwrap_err();
+}
+
+fn named<T: Send + 'static>(
+    name: &str,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> coroutine::JoinHandle<T> {
+    coroutine::Builder::new().name(name).spawn(f).unwrap()
+}
+
+/// The objects of a trace's JSON, each a map.
+fn objects(trace: &Trace) -> Vec<Value> {
+    let mut json = Vec::new();
+    trace.write_json(&mut json).unwrap();
+    let mut json: Value = serde_json::from_slice(&json).unwrap();
+    match json["traceEvents"].take() {
+        Value::Array(objects) => objects,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_traces_json_parses_is_monotone_for_each_worker_and_every_arrow_has_both_ends() {
+    for workers in [1, 2] {
+        let trace = traced("json", workers, busy);
+        let objects = objects(&trace);
+        let tracks: HashMap<u64, &str> = objects
+            .iter()
+            .filter(|object| object["name"] == "thread_name")
+            .map(|object| {
+                (
+                    object["tid"].as_u64().unwrap(),
+                    object["args"]["name"].as_str().unwrap(),
+                )
+            })
+            .collect();
+        assert!(tracks.values().any(|name| *name == "json-0"), "{tracks:?}");
+
+        let mut latest = HashMap::new();
+        let mut arrows: HashMap<u64, Vec<(&str, f64)>> = HashMap::new();
+        let mut slices: HashMap<u64, Vec<(f64, f64)>> = HashMap::new();
+        for object in objects.iter().filter(|object| object["ph"] != "M") {
+            let (track, ts) = (
+                object["tid"].as_u64().unwrap(),
+                object["ts"].as_f64().unwrap(),
+            );
+            assert!(tracks.contains_key(&track), "{object}");
+            let before = latest.insert(track, ts);
+            assert!(before.is_none_or(|before| before <= ts), "{object}");
+            match object["ph"].as_str().unwrap() {
+                "X" => {
+                    let end = ts + object["dur"].as_f64().unwrap();
+                    slices.entry(track).or_default().push((ts, end));
+                }
+                phase @ ("s" | "f") => {
+                    let id = object["id"].as_u64().unwrap();
+                    arrows.entry(id).or_default().push((phase, ts));
+                    // The viewers drop an end that lies in no slice. Microseconds are not exact in binary.
+                    let near = |&(from, to): &(f64, f64)| from - 1e-4 <= ts && ts <= to + 1e-4;
+                    assert!(slices[&track].iter().any(near), "{object}");
+                }
+                phase => assert_eq!(phase, "i"),
+            }
+        }
+        assert!(arrows.len() > 10, "{}", arrows.len());
+        for (id, ends) in arrows {
+            let [("s", from), ("f", to)] = ends[..] else {
+                panic!("arrow {id}: {ends:?}")
+            };
+            assert!(from <= to, "arrow {id}: {ends:?}");
+        }
+    }
+}
+
+#[test]
+fn a_trace_tells_who_ran_why_it_stopped_and_who_woke_it() {
+    for workers in [1, 2] {
+        let trace = traced("who", workers, busy);
+        let turns: Vec<_> = trace
+            .turns()
+            .filter(|turn| turn.worker.starts_with("who-"))
+            .collect();
+        let stops = |name: &str| -> Vec<&str> {
+            let mut turns: Vec<_> = turns
+                .iter()
+                .filter(|turn| turn.name == Some(name))
+                .collect();
+            turns.sort_by_key(|turn| turn.from);
+            turns.iter().map(|turn| turn.stop.as_str()).collect()
+        };
+        assert_eq!(stops("sleeper"), ["sleep", "ended"]);
+        if workers == 1 {
+            // On another worker it may find the byte there when it comes to read.
+            assert_eq!(stops("reader"), ["readable", "ended"]);
+        }
+        assert!(stops("consumer").contains(&"receive") || stops("producer").contains(&"send"));
+        assert_eq!(stops("cancelled").last(), Some(&"cancelled"));
+        assert_eq!(stops("who").last(), Some(&"ended"), "the first coroutine");
+        // On one worker nobody runs beside another, but for a child on top of its parent.
+        for pair in turns
+            .windows(2)
+            .filter(|pair| pair[0].worker == pair[1].worker)
+        {
+            let (a, b) = (&pair[0], &pair[1]);
+            assert!(b.from >= a.to || b.to <= a.to, "{a:?} {b:?}");
+        }
+        let text = objects(&trace)
+            .iter()
+            .map(Value::to_string)
+            .collect::<String>();
+        let by_descriptor = ["wakes reader: descriptor", "\"descriptors\""];
+        for expected in by_descriptor.into_iter().filter(|_| workers == 1).chain([
+            "wakes sleeper: timer",
+            "cancels cancelled",
+            "blocking call",
+            "\"timers\"",
+            "tests/observe_trace.rs:",
+        ]) {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_wake_up_from_one_worker_to_another_is_an_arrow_between_their_tracks() {
+    let trace = traced("across", 2, || {
+        // Each blocks its thread until the other is there: so they are on two workers.
+        let both = Arc::new(std::sync::Barrier::new(2));
+        let (send, receive) = channel::bounded::<()>(0);
+        let theirs = both.clone();
+        let receives = spawn(move || {
+            theirs.wait();
+            (receive.recv().unwrap(), receive.recv().unwrap()).0
+        });
+        let sends = spawn(move || {
+            both.wait();
+            send.send(()).unwrap();
+            sleep(Duration::from_millis(1));
+            send.send(()).unwrap();
+        });
+        yield_now();
+        receives.join().unwrap();
+        sends.join().unwrap();
+    });
+    let objects = objects(&trace);
+    let track_of = |phase: &str| -> HashMap<u64, u64> {
+        let ends = objects.iter().filter(|object| object["ph"] == phase);
+        ends.map(|end| (end["id"].as_u64().unwrap(), end["tid"].as_u64().unwrap()))
+            .collect()
+    };
+    let (from, to) = (track_of("s"), track_of("f"));
+    assert!(from.iter().any(|(id, track)| to[id] != *track));
+}
+
+#[test]
+fn a_timeline_has_a_line_for_each_worker_and_coroutine() {
+    let trace = traced("line", 1, busy);
+    let text = trace.timeline(40).to_string();
+    for name in [
+        "line-0",
+        "line ",
+        "producer",
+        "consumer",
+        "sleeper",
+        "cancelled",
+    ] {
+        let line = text.lines().find(|line| line.starts_with(name));
+        assert!(
+            line.is_some_and(|line| line.contains('#')),
+            "{name}:\n{text}"
+        );
+    }
+    let sleeper = text
+        .lines()
+        .find(|line| line.starts_with("sleeper"))
+        .unwrap();
+    assert!(sleeper.contains('.'), "{text}");
+}
+
+#[test]
+fn a_trace_that_nobody_started_is_empty_and_a_second_start_forgets_the_first() {
+    let _alone = TRACING.lock().unwrap_or_else(|e| e.into_inner());
+    assert!(trace::stop().is_empty());
+    trace::start();
+    runtime::run(|| named("before", || ()).join().unwrap());
+    trace::start();
+    runtime::run(|| named("after", || ()).join().unwrap());
+    let trace = trace::stop();
+    let names: Vec<_> = trace
+        .turns()
+        .filter_map(|turn| turn.name.map(str::to_owned))
+        .collect();
+    assert!(
+        names.contains(&"after".to_owned()) && !names.contains(&"before".to_owned()),
+        "{names:?}"
+    );
+    assert!(trace::stop().is_empty());
+}
+
+#[test]
+fn a_flight_recorder_shows_what_has_led_to_a_panic() {
+    for (workers, events) in [(1, 16), (2, 16), (1, 0)] {
+        let end = child().given(format!("{workers} {events}")).run(|given| {
+            let (workers, events) = given.split_once(' ').unwrap();
+            let builder = Builder::new().workers(workers.parse().unwrap());
+            let builder = builder.flight_recorder(events.parse().unwrap());
+            let outcome = builder.build().unwrap().run(|| {
+                let panics = named("panics", || {
+                    sleep(Duration::from_millis(1));
+                    panic!("of it")
+                });
+                panics.join()
+            });
+            assert!(outcome.is_err());
+        });
+        let end = end.returned();
+        if events == 0 {
+            end.never_says("the last events");
+            continue;
+        }
+        end.says("the last events of worker ");
+        let (_, events) = end.stderr.split_once("of it\n").unwrap();
+        let order = [
+            "'panics' (id ",
+            " us, and waits: sleep\n",
+            "the worker slept for ",
+            "was woken by a timer\n",
+        ];
+        let places: Vec<_> = order.iter().map(|part| events.find(part)).collect();
+        assert!(
+            places.is_sorted() && places[0].is_some(),
+            "{places:?} {end}"
+        );
+    }
 }

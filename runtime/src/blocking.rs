@@ -30,6 +30,7 @@ use std::task::{Context, Poll, Waker};
 use crate::coroutine::{self, Cancelled};
 use crate::home;
 use crate::park::{self, WaitReason};
+use crate::recorder;
 use crate::seam::sync::{Arc, Mutex, lock, real};
 use crate::sys::process::refuse_in_forked_child;
 use crate::task::{Payload, drop_quietly};
@@ -231,10 +232,15 @@ where
     let packet = Arc::new(Packet {
         slot: Mutex::new(Slot::Open(None)),
     });
-    let theirs = Arc::clone(&packet);
+    let (theirs, site) = (Arc::clone(&packet), Location::caller());
     let job: Job = Box::new(move |fate| {
         let outcome = match fate {
-            Fate::Run => catch_unwind(AssertUnwindSafe(f)).map_err(Failure::Panicked),
+            Fate::Run => {
+                let call = recorder::CallInProgress::begin(site);
+                let outcome = catch_unwind(AssertUnwindSafe(f));
+                drop(call);
+                outcome.map_err(Failure::Panicked)
+            }
             Fate::Withdrawn => {
                 drop_quietly(f);
                 Err(Failure::Withdrawn)
@@ -246,7 +252,7 @@ where
         };
         theirs.give(outcome);
     });
-    let ticket = threads.submit(job, Location::caller(), own_waker);
+    let ticket = threads.submit(job, site, own_waker);
     JoinHandle {
         packet,
         threads,

@@ -232,6 +232,7 @@ mod park;
 mod pollable;
 pub mod process;
 mod reactor;
+mod recorder;
 mod run_queue;
 mod runtime;
 mod scope;

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use super::{Id, Result};
 use crate::home;
 use crate::park::{self, WaitReason};
+use crate::recorder::{self, Kind};
 use crate::task::{Joiner, Message, TaskPtr, TaskRef};
 
 /// Owner of a coroutine's result. Dropping it detaches the coroutine, which goes on.
@@ -192,6 +193,9 @@ pub(crate) fn cancel(task: &TaskRef) {
         panic!("a coroutine can be cancelled only in a program built with panic = \"unwind\"");
     }
     if task.get().request_cancel() {
+        if recorder::is_on() {
+            home::record_elsewhere(Kind::Cancel, task.get());
+        }
         park::tell(task, Message::Cancel);
     }
 }

@@ -59,6 +59,9 @@ impl Home {
     #[inline(always)]
     pub(crate) fn admit(&self, task: TaskPtr) {
         count(&self.counts.spawned);
+        if self.is_observed() {
+            self.record_spawn(task);
+        }
         if self.several && task.may_move {
             let shared = &*self.shared;
             if self

@@ -16,6 +16,7 @@
 mod counts;
 mod due;
 mod lives;
+mod observed;
 mod shared;
 mod turns;
 
@@ -34,6 +35,8 @@ use crate::timer::Timers;
 
 pub(crate) use counts::Counts;
 pub(crate) use due::{DUE_MAX, Target};
+use observed::Observed;
+pub(crate) use observed::record_elsewhere;
 pub(crate) use shared::{Config, Phase, Seat, Shared};
 use turns::HANDOVERS_MAX;
 pub(crate) use turns::{Runnable, TURNS_PER_POLL};
@@ -45,6 +48,7 @@ pub(crate) struct Home {
     /// Coroutines that may still start in this round without a turn of the worker's.
     starts_left: Cell<u32>,
     round_ended: Cell<bool>,
+    observed: Observed,
     queue: UnsafeCell<RunQueue<Runnable>>,
     /// When somebody was last suspended: while this holds, the thread-locals are there that any of them may borrow.
     pub(crate) last_turn: Cell<Mark>,
@@ -202,6 +206,7 @@ impl Home {
             current: Cell::new(None),
             starts_left: Cell::new(TURNS_PER_POLL),
             round_ended: Cell::new(false),
+            observed: Observed::new(),
             queue: UnsafeCell::new(RunQueue::new()),
             handovers_left: Cell::new(HANDOVERS_MAX),
             several: config.workers > 1,
@@ -293,6 +298,9 @@ impl Home {
     fn unpark(&self, task: TaskPtr) {
         task.token.set(Token::Empty);
         self.wakes.set(self.wakes.get() + 1);
+        if self.is_observed() {
+            self.record_wake(task);
+        }
     }
 
     /// Wakes the coroutine that has waited in `join` for the one that ends now: it runs next.

@@ -8,11 +8,13 @@
 
 use std::time::Duration;
 
-use super::Fresh;
 use super::counts::Counts;
+use super::{Fresh, observed::record_elsewhere};
 use crate::injector::Injector;
 use crate::mailbox::Mailbox;
+use crate::recorder::{self, Kind, Ring};
 use crate::seam::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::seam::sync::real::OnceLock;
 use crate::seam::sync::{Arc, thread};
 use crate::stack::StackConfig;
 use crate::task::{Message, TaskPtr};
@@ -31,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) spin: Option<Duration>,
     pub(crate) name: Option<Box<str>>,
     pub(crate) report_overflow: bool,
+    /// Events of each worker that a panic and the like show; 0: none are recorded for that.
+    pub(crate) flight_events: usize,
     /// Of the pool for blocking calls.
     pub(crate) blocking_threads: usize,
     pub(crate) blocking_queue: usize,
@@ -72,12 +76,17 @@ pub(crate) struct Seat {
     /// Spawned by this worker, not started, free to be taken by any.
     pub(crate) fresh: Injector<Fresh>,
     pub(crate) counts: Arc<Counts>,
+    /// What it has recorded, from the first time that somebody wants events.
+    pub(crate) ring: OnceLock<Arc<Ring>>,
 }
 
 impl Shared {
     /// Takes in a coroutine that a plain thread has spawned.
     pub(crate) fn inject(&self, task: TaskPtr) {
         self.injected.fetch_add(1, Ordering::Release);
+        if recorder::is_on() {
+            record_elsewhere(Kind::Spawn, task);
+        }
         let somebody_sleeps = self.injector.push(Fresh(task), &self.sleepers, |position| {
             task.set_position(position)
         });
@@ -157,6 +166,7 @@ impl Seat {
             mailbox,
             fresh: Injector::new(),
             counts: Arc::default(),
+            ring: OnceLock::new(),
         }
     }
 }

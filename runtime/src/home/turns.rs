@@ -64,6 +64,7 @@ impl Home {
     pub(crate) fn begin_round(&self) {
         self.starts_left.set(TURNS_PER_POLL);
         self.round_ended.set(false);
+        self.look_who_observes();
         if self.several
             && let Some(task) = self.take_fresh()
         {
@@ -229,6 +230,9 @@ impl Home {
             None
         };
         let (Some(context), Some(caller)) = (idle, self.current.get()) else {
+            if may {
+                self.starts_left.set(self.starts_left.get() + 1); // it was not used
+            }
             self.hand_over(Runnable::fresh(child));
             return false;
         };
@@ -237,7 +241,13 @@ impl Home {
         self.begin(child, context);
         self.set_current(Some(context));
         // SAFETY: it was idle, so nobody is inside, and it is this thread's. Whoever resumes it later is the worker.
-        let suspension = unsafe { context.resume() };
+        let suspension = unsafe {
+            if self.is_observed() {
+                self.resume_observed(child, context)
+            } else {
+                context.resume()
+            }
+        };
         // Asked for again, as in the worker's loop: a pointer kept on the stack is known too late.
         let home = here().expect("a coroutine stays on its worker's thread");
         home.set_current(Some(caller));

@@ -5,5 +5,6 @@
 #![forbid(unsafe_code)]
 
 mod metrics;
+pub mod trace;
 
 pub use metrics::{Metrics, metrics};

@@ -27,6 +27,7 @@ use std::time::Instant;
 use crate::context::{Context, Suspension};
 use crate::home::{self, Home, Target};
 use crate::interrupts::{Cause, Interrupts, raise};
+use crate::recorder::{self, Kind};
 use crate::seam::clock;
 use crate::sys::walk;
 use crate::task::{Message, TaskPtr, TaskRef, Token};
@@ -274,7 +275,12 @@ pub(crate) fn tell(task: &TaskRef, message: fn(TaskRef) -> Message) {
     match home::here() {
         Some(home) if std::ptr::eq(home.mailbox, mailbox) => home.obey(message(task.clone())),
         _ if task.get().is_finished() => {}
-        _ => mailbox.send(message(task.clone())),
+        _ => {
+            if recorder::is_on() {
+                home::record_elsewhere(Kind::Send, task.get());
+            }
+            mailbox.send(message(task.clone()));
+        }
     }
 }
 

@@ -43,6 +43,7 @@ impl Builder {
                 spin: None,
                 name: None,
                 report_overflow: true,
+                flight_events: 0,
                 blocking_threads: blocking::THREADS_MAX,
                 blocking_queue: blocking::QUEUE_MAX,
             },
@@ -145,6 +146,23 @@ impl Builder {
     /// passes all other faults on. Without, it is a bare SIGSEGV, unless another runtime of the process reports.
     pub fn report_overflow(mut self, report: bool) -> Self {
         self.config.report_overflow = report;
+        self
+    }
+
+    /// Keeps a record of what happens, and shows the last `events` of the worker on stderr behind the text of a panic, and
+    /// with a stall or a deadlock. 0, the default, keeps none.
+    ///
+    /// Cost: that of a [trace](crate::observe::trace), for as long as the runtime lives. It shows no panic of a hook that was
+    /// set after the first runtime was built.
+    ///
+    /// ```
+    /// let runtime = runtime::Builder::new().flight_recorder(8).build()?;
+    /// let outcome = runtime.run(|| runtime::spawn(|| panic!("and what led to it")).join());
+    /// assert!(outcome.is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn flight_recorder(mut self, events: usize) -> Self {
+        self.config.flight_events = events;
         self
     }
 

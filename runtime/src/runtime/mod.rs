@@ -21,6 +21,7 @@ use std::panic::resume_unwind;
 use crate::coroutine::{self, JoinHandle};
 use crate::home::{self, Config, Phase, Shared};
 use crate::observe::Metrics;
+use crate::recorder;
 use crate::seam::clock;
 use crate::seam::sync::atomic::{AtomicBool, Ordering};
 use crate::seam::sync::{Arc, Mutex, lock, thread};
@@ -69,6 +70,28 @@ pub struct Runtime {
     /// Whoever has set `entered` may use it. Boxed: its coroutines know its address.
     worker: ManuallyDrop<Box<UnsafeCell<Worker>>>,
     mailboxes: Mailboxes,
+    _flight: FlightRecorder,
+}
+
+/// Has events recorded as long as it is there, if the runtime wants that.
+struct FlightRecorder(bool);
+
+impl FlightRecorder {
+    fn of(config: &Config) -> Self {
+        let is_wanted = config.flight_events > 0;
+        if is_wanted {
+            recorder::turn_on();
+        }
+        FlightRecorder(is_wanted)
+    }
+}
+
+impl Drop for FlightRecorder {
+    fn drop(&mut self) {
+        if self.0 {
+            recorder::turn_off();
+        }
+    }
 }
 
 // SAFETY: worker 0, the one part that is not `Send` or `Sync` by itself, is used only by the thread that has set
@@ -79,6 +102,7 @@ unsafe impl Sync for Runtime {}
 
 impl Runtime {
     fn start(config: Config) -> io::Result<Self> {
+        let flight = FlightRecorder::of(&config);
         let mailboxes = Mailboxes::take(config.workers);
         let shared = Arc::new(Shared::new(config, mailboxes.0.clone()));
         let worker = Worker::new(0, shared.clone()).map_err(no_descriptor)?;
@@ -89,6 +113,7 @@ impl Runtime {
             last_thread: Mutex::new(None),
             worker: ManuallyDrop::new(Box::new(UnsafeCell::new(worker))),
             mailboxes,
+            _flight: flight,
         };
         // On an error the runtime is dropped, which stops and joins those that have started.
         for index in 1..runtime.shared.seats.len() {

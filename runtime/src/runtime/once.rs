@@ -2,6 +2,7 @@
 
 use crate::home;
 use crate::mailbox::Mailbox;
+use crate::observe::trace::flight::report_after_panic;
 use crate::seam::sync::{Once, real};
 use crate::task::Message;
 
@@ -38,6 +39,11 @@ pub(super) fn wrap_panic_hook() {
     }
     ONCE.call_once(|| {
         let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| home::in_hook(|| hook(panic))));
+        std::panic::set_hook(Box::new(move |panic| {
+            home::in_hook(|| {
+                hook(panic);
+                report_after_panic();
+            });
+        }));
     });
 }

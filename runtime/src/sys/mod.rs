@@ -14,4 +14,5 @@ pub(crate) mod signal;
 pub(crate) mod signal_watch;
 pub(crate) mod socket;
 pub(crate) mod thread_end;
+pub(crate) mod ticks;
 pub(crate) mod walk;

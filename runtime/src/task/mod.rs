@@ -103,6 +103,8 @@ pub(crate) struct Task {
     // Home worker only; what a yield, a park and a wake touch comes first.
     pub(crate) token: Cell<Token>,
     pub(crate) wait_reason: Cell<WaitReason>,
+    /// Those who want events recorded know its name: by their generation.
+    pub(crate) told: Cell<u32>,
     /// `coroutine::unpark` was called and not yet consumed by `coroutine::park`.
     pub(crate) unparked: Cell<bool>,
     /// What the body is; after the end the handle owner's.

@@ -101,6 +101,7 @@ impl TaskPtr {
         let task = Task {
             token: Cell::new(Token::Empty),
             wait_reason: Cell::new(WaitReason::Unpark),
+            told: Cell::new(0),
             unparked: Cell::new(false),
             stage: Cell::new(Stage::Fresh),
             context: Cell::new(None),

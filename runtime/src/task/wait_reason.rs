@@ -54,3 +54,23 @@ pub(crate) enum WaitReason {
     /// The first of several things.
     Select,
 }
+
+impl WaitReason {
+    /// The one of this number, `reason as usize`.
+    pub(crate) fn of_number(number: usize) -> Option<Self> {
+        use WaitReason::*;
+        const ALL: [WaitReason; 24] = [
+            Unpark, Join, Scope, Sleep, Readable, Writable, Accept, Connect, Blocking, Event,
+            Semaphore, Process, Signal, Future, Mutex, RwLock, Condvar, Once, Barrier, WaitGroup,
+            Oneshot, Receive, Send, Select,
+        ];
+        const {
+            let mut number = 0;
+            while number < ALL.len() {
+                assert!(ALL[number] as usize == number, "in the order of the type");
+                number += 1;
+            }
+        }
+        ALL.get(number).copied()
+    }
+}

@@ -126,13 +126,29 @@ impl Worker {
     /// the next turn cannot begin to look up whom it resumes before that. A yield took 33 cycles so, 23 without.
     #[inline]
     pub(crate) fn round(&self) -> usize {
+        self.home.begin_round();
+        if self.home.is_observed() {
+            self.observed_round()
+        } else {
+            self.turns::<false>()
+        }
+    }
+
+    #[cold]
+    fn observed_round(&self) -> usize {
+        self.home.turns_begin();
+        self.turns::<true>()
+    }
+
+    /// The turns of a round; with a note of each if somebody looks on.
+    #[inline(always)]
+    fn turns<const OBSERVED: bool>(&self) -> usize {
         let mut home = &self.home;
-        home.begin_round();
         let mut turns = 0;
         let mut next = home.take();
         while let Some(runnable) = next {
             turns += 1;
-            let outcome = self.turn(home, runnable);
+            let outcome = self.turn::<OBSERVED>(home, runnable);
             home = home::here().expect("the worker is on this thread");
             home.note_suspension();
             next = match outcome {
@@ -152,15 +168,23 @@ impl Worker {
 
     /// Resumes one coroutine until it suspends. Returns its context if it has yielded.
     #[inline(always)]
-    fn turn(&self, home: &Home, next: Runnable) -> Option<Context> {
+    fn turn<const OBSERVED: bool>(&self, home: &Home, next: Runnable) -> Option<Context> {
         let context = match next.look() {
             Ok(context) => context,
             Err(fresh) if self.start(fresh) => fresh.context(),
             Err(_) => return None,
         };
         home.set_current(Some(context));
+        if OBSERVED {
+            home.turn_begins_on(context);
+        }
         // SAFETY: this worker is the only one that resumes its coroutines, one at a time, on one thread.
-        match unsafe { context.resume() } {
+        let suspension = unsafe { context.resume() };
+        if OBSERVED {
+            let home = home::here().expect("the worker is on this thread");
+            home.turn_suspends(context, suspension);
+        }
+        match suspension {
             Suspension::Yielded => Some(context),
             Suspension::Waits => None,
         }
@@ -275,6 +299,9 @@ fn coroutine_main() {
             home.drop_frames(task);
         }
         home.note_ending(ending);
+        if home.is_observed() {
+            home.turn_ends(ending);
+        }
         let is_usual = task.stack_bytes == 0 && home.keeps_stacks();
         let resumer_waits = home.finish(task);
         if !is_usual {
@@ -282,6 +309,9 @@ fn coroutine_main() {
             home.end_round();
         } else if !resumer_waits && let Some(next) = home.take_startable() {
             home.begin(next, context);
+            if home.is_observed() {
+                home.turn_begins(next);
+            }
             guard.passed();
             continue;
         } else {

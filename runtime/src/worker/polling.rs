@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use super::Worker;
 use crate::context::Context;
 use crate::home::{DUE_MAX, Phase};
+use crate::recorder::{Cause, Kind};
 use crate::seam::clock;
 use crate::seam::sync::atomic::Ordering;
+use crate::sys::ticks;
 use crate::task;
 
 /// The least distance between two wake-ups for timers.
@@ -97,6 +99,7 @@ impl Worker {
             return;
         }
         home.count_remote_wakes(|| {
+            home.wakes_by(Cause::Message);
             while let Some(message) = home.mailbox.take() {
                 home.obey(message);
             }
@@ -117,7 +120,11 @@ impl Worker {
                 break;
             }
             self.last_timers.set(Some(now));
+            home.wakes_by(Cause::Timer);
             home.fire(&due);
+            if home.is_observed() {
+                home.record_found(Kind::Timers, due.len());
+            }
             due.clear();
             if home.is_runnable() {
                 break;
@@ -154,7 +161,11 @@ impl Worker {
                 .min();
             deadline.map(|deadline| deadline.saturating_duration_since(now))
         };
+        let from = home.is_observed().then(ticks::now);
         self.poll_reactor(timeout);
+        if let Some(from) = from {
+            home.record_sleep(from);
+        }
         shared.sleepers.fetch_sub(1, Ordering::Relaxed);
         home.mailbox.wake_up();
         if !home.mailbox.is_empty() || home.anything_to_take() {
@@ -177,8 +188,14 @@ impl Worker {
     }
 
     fn poll_reactor(&self, timeout: Option<Duration>) {
-        if let Err(error) = self.reactor.poll(timeout) {
-            panic!("epoll_wait failed: {error}: was the descriptor closed by someone else?");
+        let home = &self.home;
+        home.wakes_by(Cause::Descriptor);
+        match self.reactor.poll(timeout) {
+            Ok(woken) if home.is_observed() => home.record_found(Kind::Descriptors, woken),
+            Ok(_) => {}
+            Err(error) => {
+                panic!("epoll_wait failed: {error}: was the descriptor closed by someone else?")
+            }
         }
     }
 

@@ -1,0 +1,252 @@
+//! Observed: what a worker sets down of each turn while somebody looks on.
+//!
+//! ```text
+//!   nobody looks       a round is the loop without any of this
+//!   events are wanted  ┌ began ──────── turn ────────┐ Turn(yielded, parked, ended) ──► ring
+//!   a watchdog looks   turn: 41                      turn: 42
+//! ```
+//!
+//! Whether anybody does is asked at the start of a round, which is then of one kind or the other: see
+//! [`Worker::round`](crate::worker::Worker::round). What happens beside the turns, spawns and wake-ups, looks at
+//! one byte.
+
+use std::cell::{Cell, OnceCell};
+
+use super::{Home, here};
+use crate::context::{Context, Suspension};
+use crate::recorder::{self, Cause, Event, Kind, Ring, Stop};
+use crate::seam::sync::Arc;
+use crate::sys::ticks;
+use crate::task::{Ending, TaskPtr};
+
+/// Events are recorded.
+const TRACED: u8 = 1;
+
+/// What a worker keeps for those who look on. Its thread only.
+pub(super) struct Observed {
+    /// 0, or [`TRACED`].
+    mode: Cell<u8>,
+    ring: OnceCell<Arc<Ring>>,
+    /// Whom the ring knows coroutines' names for.
+    generation: Cell<u32>,
+    /// Who runs, by its number, since when; 0 for nobody.
+    who: Cell<u64>,
+    began: Cell<u64>,
+    /// Who wakes, where no coroutine runs.
+    cause: Cell<Cause>,
+}
+
+impl Observed {
+    pub(super) fn new() -> Self {
+        Observed {
+            mode: Cell::new(0),
+            ring: OnceCell::new(),
+            generation: Cell::new(0),
+            who: Cell::new(0),
+            began: Cell::new(0),
+            cause: Cell::new(Cause::Message),
+        }
+    }
+
+    fn is_traced(&self) -> bool {
+        self.mode.get() & TRACED != 0
+    }
+
+    /// Writes an event of the present.
+    fn record(&self, kind: Kind, id: u64, number: u64) {
+        let now = ticks::now();
+        self.write(Event::new(now, now, kind, id, number));
+    }
+
+    fn write(&self, event: Event) {
+        if let Some(ring) = self.ring.get() {
+            ring.record(event);
+        }
+    }
+}
+
+// ---- Turns -------------------------------------------------------------------------------------------
+
+impl Home {
+    /// Whether somebody looks on, as was found at the start of the round.
+    #[inline(always)]
+    pub(crate) fn is_observed(&self) -> bool {
+        self.observed.mode.get() != 0
+    }
+
+    /// Finds out whether somebody looks on from now.
+    #[inline(always)]
+    pub(super) fn look_who_observes(&self) {
+        let mode = if recorder::is_on() { TRACED } else { 0 };
+        if mode != self.observed.mode.get() {
+            self.change_mode(mode);
+        }
+    }
+
+    #[cold]
+    fn change_mode(&self, mode: u8) {
+        self.observed.mode.set(mode);
+        if mode & TRACED != 0 {
+            let ring = self.observed.ring.get_or_init(|| {
+                let name = self.shared.config.name.as_deref().unwrap_or("worker");
+                recorder::new_ring(format!("{name}-{}", self.index))
+            });
+            self.seat().ring.get_or_init(|| Arc::clone(ring));
+        }
+    }
+
+    /// The first turn of a round is about to begin.
+    pub(crate) fn turns_begin(&self) {
+        self.observed.began.set(ticks::now());
+    }
+
+    /// A coroutine goes on, or begins, right after what has ended last.
+    pub(crate) fn turn_begins(&self, task: TaskPtr) {
+        let observed = &self.observed;
+        if observed.is_traced() {
+            observed.who.set(task.id().get());
+            if task.told.get() != recorder::generation() {
+                self.tell(task);
+            }
+        }
+    }
+
+    /// As [`turn_begins`](Self::turn_begins), for whoever runs on `context`.
+    pub(crate) fn turn_begins_on(&self, context: Context) {
+        // SAFETY: a context of this worker.
+        if let Some(task) = unsafe { TaskPtr::tenant_of(context) } {
+            self.turn_begins(task);
+        }
+    }
+
+    /// Whoever runs on `context` has suspended there, unless it has ended.
+    pub(crate) fn turn_suspends(&self, context: Context, suspension: Suspension) {
+        // SAFETY: a context of this worker.
+        let task = unsafe { TaskPtr::tenant_of(context) };
+        match (suspension, task) {
+            (Suspension::Yielded, _) => self.turn_stops(Stop::Yielded),
+            (Suspension::Waits, Some(task)) => {
+                self.turn_stops(Stop::Parked(task.wait_reason.get()));
+            }
+            (Suspension::Waits, None) => {}
+        }
+    }
+
+    /// The coroutine that runs has ended.
+    pub(crate) fn turn_ends(&self, ending: Ending) {
+        self.turn_stops(Stop::Ended(ending));
+    }
+
+    /// A turn is over, unless that was said before.
+    fn turn_stops(&self, stop: Stop) {
+        let observed = &self.observed;
+        let who = observed.who.replace(0);
+        if who != 0 {
+            let (from, now) = (observed.began.get(), ticks::now());
+            observed.began.set(now);
+            observed.write(Event::new(from, now, Kind::Turn(stop), who, 0));
+        }
+    }
+
+    /// Resumes a child on top of the coroutine that runs, whose turn goes on behind it.
+    ///
+    /// # Safety
+    /// As [`Context::resume`].
+    #[cold]
+    #[inline(never)]
+    pub(super) unsafe fn resume_observed(&self, child: TaskPtr, context: Context) -> Suspension {
+        let observed = &self.observed;
+        let (who, began) = (observed.who.get(), observed.began.get());
+        if observed.is_traced() {
+            observed.began.set(ticks::now());
+        }
+        self.turn_begins(child);
+        // SAFETY: the caller's promise.
+        let suspension = unsafe { context.resume() };
+        let home = here().expect("a coroutine stays on its worker's thread");
+        home.turn_suspends(context, suspension);
+        home.observed.who.set(who);
+        home.observed.began.set(began);
+        suspension
+    }
+
+    /// Tells those who want events who a coroutine is.
+    #[cold]
+    fn tell(&self, task: TaskPtr) {
+        let (observed, generation) = (&self.observed, recorder::generation());
+        task.told.set(generation);
+        if let Some(ring) = observed.ring.get() {
+            if observed.generation.replace(generation) != generation {
+                ring.forget_labels();
+            }
+            let label = &task.label;
+            ring.tell(label.id, label.name.as_deref(), label.spawned_at);
+        }
+    }
+}
+
+// ---- What happens beside the turns ------------------------------------------------------------------------
+
+impl Home {
+    /// Sets down that a coroutine has been spawned here.
+    #[cold]
+    pub(super) fn record_spawn(&self, child: TaskPtr) {
+        self.record(Kind::Spawn, child.id().get());
+    }
+
+    /// Sets down that a coroutine of this worker can run again.
+    #[cold]
+    pub(super) fn record_wake(&self, task: TaskPtr) {
+        let cause = match self.current.get() {
+            Some(_) => Cause::Neighbour,
+            None => self.observed.cause.get(),
+        };
+        self.record(Kind::Wake(cause), task.id().get());
+    }
+
+    /// What is woken from now on, outside of turns, is woken by this.
+    pub(crate) fn wakes_by(&self, cause: Cause) {
+        self.observed.cause.set(cause);
+    }
+
+    /// Sets down how many timers have fired, or descriptors have woken somebody.
+    #[cold]
+    pub(crate) fn record_found(&self, kind: Kind, count: usize) {
+        if count > 0 && self.observed.is_traced() {
+            self.observed.record(kind, 0, count as u64);
+        }
+    }
+
+    /// Sets down that the worker has slept since `from`.
+    #[cold]
+    pub(crate) fn record_sleep(&self, from: u64) {
+        if self.observed.is_traced() {
+            let now = ticks::now();
+            self.observed
+                .write(Event::new(from, now, Kind::Sleep, 0, 0));
+        }
+    }
+
+    fn record(&self, kind: Kind, id: u64) {
+        if self.observed.is_traced() {
+            self.observed.record(kind, id, self.observed.who.get());
+        }
+    }
+}
+
+/// Sets down what the calling thread, a worker or not, does to the coroutine of this number.
+#[cold]
+pub(crate) fn record_elsewhere(kind: Kind, task: TaskPtr) {
+    match here() {
+        Some(home) => home.record(kind, task.id().get()),
+        None => recorder::record_outside(kind, Some(task.id())),
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        if let Some(ring) = self.ring.get() {
+            ring.leave();
+        }
+    }
+}

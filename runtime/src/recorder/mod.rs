@@ -1,0 +1,151 @@
+//! The recorder: where events go while somebody wants to know what happens when.
+//!
+//! ```text
+//!   worker 0 ──► ring: [ ... | turn | wake | turn ]   one writer, four stores an event, the oldest are lost
+//!   worker 1 ──► ring: [ ... ]                         ──► collect: who has called for it copies all
+//!   others   ──► one list, behind a lock
+//! ```
+//!
+//! - **Off** it is one flag, which a worker looks at once a round; others look when they spawn, wake or cancel.
+//! - **On**, an event is a time stamp and five plain stores: 32 bytes of a ring that only its worker writes.
+//! - **A ring is read while it is written**, as a seqlock: `head` says how many events were ever written, so a reader
+//!   that looks at it before and after knows which of those it has copied may have been overwritten meanwhile.
+//!
+//! What the events mean to a reader is in `observe::trace`; here are only those who write them.
+#![forbid(unsafe_code)]
+
+mod event;
+mod ring;
+
+use std::collections::VecDeque;
+use std::panic::Location;
+
+use crate::id::Id;
+use crate::seam::sync::Arc;
+use crate::seam::sync::real::atomic::{AtomicU32, AtomicUsize, Ordering};
+use crate::seam::sync::real::{Mutex, lock};
+use crate::seam::sync::thread;
+use crate::sys::ticks::{self, Moment};
+
+pub(crate) use event::{Cause, Event, Kind, Stop};
+pub(crate) use ring::{Label, Ring};
+
+/// How many want events to be recorded.
+static WANTED: AtomicUsize = AtomicUsize::new(0);
+
+/// Grows with each that begins to want it, so that a coroutine's name is told once to each. 0 for nobody yet.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+static SINCE: Mutex<Option<Moment>> = Mutex::new(None);
+
+/// The rings of all workers that have recorded something since somebody last looked; also of those that have ended.
+static RINGS: Mutex<Vec<Arc<Ring>>> = Mutex::new(Vec::new());
+
+/// What happens on threads that are no workers.
+static OUTSIDE: Mutex<VecDeque<Outside>> = Mutex::new(VecDeque::new());
+
+/// Of those as many are kept.
+const OUTSIDE_MAX: usize = 1 << 16;
+
+/// An event of a thread that is no worker.
+pub(crate) struct Outside {
+    pub(crate) event: Event,
+    pub(crate) thread: thread::ThreadId,
+    pub(crate) thread_name: Option<Box<str>>,
+    /// Where a blocking call was submitted.
+    pub(crate) site: Option<&'static Location<'static>>,
+}
+
+/// Somebody wants events.
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    // Relaxed: who turns it on wants what happens from then on, not what has happened.
+    WANTED.load(Ordering::Relaxed) != 0
+}
+
+/// Which of those that want events was the last to begin.
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Since when somebody has wanted events.
+pub(crate) fn since() -> Moment {
+    lock(&SINCE).unwrap_or_else(Moment::now)
+}
+
+/// One more wants events.
+pub(crate) fn turn_on() {
+    let mut rings = lock(&RINGS);
+    if WANTED.load(Ordering::Relaxed) == 0 {
+        *lock(&SINCE) = Some(Moment::now());
+        rings.retain(|ring| ring.is_in_use());
+        lock(&OUTSIDE).clear();
+    }
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    WANTED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// One less does.
+pub(crate) fn turn_off() {
+    let mut rings = lock(&RINGS);
+    if WANTED.fetch_sub(1, Ordering::Relaxed) == 1 {
+        rings.retain(|ring| ring.is_in_use());
+    }
+}
+
+/// A new ring, for the worker of this name.
+pub(crate) fn new_ring(worker: String) -> Arc<Ring> {
+    let ring = Arc::new(Ring::new(worker));
+    lock(&RINGS).push(Arc::clone(&ring));
+    ring
+}
+
+/// All rings there are.
+pub(crate) fn rings() -> Vec<Arc<Ring>> {
+    lock(&RINGS).clone()
+}
+
+/// Looks at what the other threads have recorded.
+pub(crate) fn with_outside<T>(f: impl FnOnce(&VecDeque<Outside>) -> T) -> T {
+    f(&lock(&OUTSIDE))
+}
+
+/// Records what a thread does that is no worker.
+#[cold]
+pub(crate) fn record_outside(kind: Kind, id: Option<Id>) {
+    let now = ticks::now();
+    push_outside(Event::new(now, now, kind, id.map_or(0, Id::get), 0), None);
+}
+
+/// A blocking call that runs on this thread; recorded when dropped.
+pub(crate) struct CallInProgress(Option<(u64, &'static Location<'static>)>);
+
+impl CallInProgress {
+    /// Begins one that was submitted at `site`.
+    pub(crate) fn begin(site: &'static Location<'static>) -> Self {
+        CallInProgress(is_on().then(|| (ticks::now(), site)))
+    }
+}
+
+impl Drop for CallInProgress {
+    fn drop(&mut self) {
+        if let Some((from, site)) = self.0 {
+            push_outside(Event::new(from, ticks::now(), Kind::Call, 0, 0), Some(site));
+        }
+    }
+}
+
+fn push_outside(event: Event, site: Option<&'static Location<'static>>) {
+    let thread = thread::current();
+    let entry = Outside {
+        event,
+        thread: thread.id(),
+        thread_name: thread.name().map(Box::from),
+        site,
+    };
+    let mut list = lock(&OUTSIDE);
+    if list.len() == OUTSIDE_MAX {
+        list.pop_front();
+    }
+    list.push_back(entry);
+}
