@@ -1,9 +1,11 @@
 //! The scenarios as their users run them: each on its default, on given input, and on bad input.
 #![forbid(unsafe_code)]
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -61,6 +63,14 @@ fn refused(arguments: &[&str]) -> (String, Option<i32>) {
     let output = demo(arguments);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     (stderr, output.status.code())
+}
+
+/// An empty directory in the tests' own that no other test uses.
+fn folder(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", process::id()));
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir(&path).unwrap();
+    path
 }
 
 #[test]
@@ -138,4 +148,59 @@ fn an_address_in_use_is_named_and_one_that_makes_no_sense_is_refused() {
         let (why, status) = refused(&[&["run", "http-10k"], &senseless[..]].concat());
         assert_eq!(status, Some(2), "{why}");
     }
+}
+
+#[test]
+fn image_pipeline_compares_five_ways_and_leaves_nothing_behind() {
+    let section = measured("image-pipeline", &[]);
+    for label in [
+        "threads",
+        "processes",
+        "coroutines, one worker",
+        "coroutines, spawn_blocking",
+    ] {
+        assert!(median(&section, label, "speed_up") > 0.0, "{label}");
+    }
+    assert_eq!(median(&section, "coroutines, one worker", "cpus"), 1.0);
+}
+
+#[test]
+fn image_pipeline_takes_a_folder_and_names_the_picture_that_is_broken() {
+    let folder = folder("pictures");
+    let output = folder.join("thumbnails");
+    image::RgbImage::from_pixel(40, 30, image::Rgb([200, 100, 0]))
+        .save_with_format(folder.join("good.png"), image::ImageFormat::Png)
+        .unwrap();
+    fs::write(
+        folder.join("broken.jpg"),
+        b"\xff\xd8\xff and then nothing of use",
+    )
+    .unwrap();
+    let (folder_text, output_text) = (folder.to_str().unwrap(), output.to_str().unwrap());
+    let options = ["--input", folder_text, "--output", output_text];
+    let (section, status) = quick("image-pipeline", &options);
+    assert_eq!(status, Some(1));
+    let failures = section["failures"].to_string();
+    assert!(
+        failures.contains("broken.jpg") && !failures.contains("good.png"),
+        "{failures}"
+    );
+    assert!(section["verdict"].is_object(), "{section}");
+    let thumbnail = fs::read(output.join("good.png.thumbnail.jpg")).unwrap();
+    assert_eq!(image::load_from_memory(&thumbnail).unwrap().width(), 40);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn image_pipeline_refuses_a_folder_without_pictures_and_one_that_is_not_there() {
+    let empty = folder("empty");
+    for (input, why_part) in [
+        (empty.to_str().unwrap(), "no pictures"),
+        ("/no/such/folder", "No such file"),
+    ] {
+        let (why, status) = refused(&["run", "image-pipeline", "--input", input]);
+        assert_eq!(status, Some(2), "{why}");
+        assert!(why.contains(why_part) && why.contains(input), "{why}");
+    }
+    fs::remove_dir_all(empty).unwrap();
 }

@@ -169,6 +169,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &creation::Creation,
     &scalability::Scalability,
     &scenarios::Hello,
+    &scenarios::ImagePipeline,
     &scenarios::Http10k,
 ];
 

@@ -3,6 +3,7 @@
 //! | scenario         | folder or file   | what the text recommends for it |
 //! |------------------|------------------|---------------------------------|
 //! | `hello`          | `hello`          | threads or coroutines           |
+//! | `image-pipeline` | `image`          | threads or processes            |
 //! | `http-10k`       | `http`           | coroutines                      |
 //!
 //! `listen` is what those have in common that serve for real.
@@ -13,7 +14,9 @@
 
 mod hello;
 mod http;
+mod image;
 mod listen;
 
 pub use hello::Hello;
 pub use http::Http10k;
+pub use image::ImagePipeline;
