@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Output, Stdio};
+use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -203,4 +204,85 @@ fn image_pipeline_refuses_a_folder_without_pictures_and_one_that_is_not_there() 
         assert!(why.contains(why_part) && why.contains(input), "{why}");
     }
     fs::remove_dir_all(empty).unwrap();
+}
+
+#[test]
+fn web_crawler_finds_every_page_by_each_model() {
+    let section = measured("web-crawler", &[]);
+    let crawl = |label| median(&section, label, "crawl");
+    for label in ["coroutines", "threads"] {
+        assert!(crawl(label) < crawl("one page after the other"), "{label}");
+    }
+}
+
+/// A site with everything that goes wrong; returns its address. It is there until the test program ends.
+fn troubled_site() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut silent = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            let answer = match line.split(' ').nth(1).unwrap_or("") {
+                "/" => {
+                    "HTTP/1.1 200 OK\r\n\r\n<a href=a>a</a> <a href=silent>b</a> <a href=cut>c</a> <a href=garbage>d</a> \
+                     <a href=gone>e</a> <a href='https://127.0.0.1/'>f</a> <a href=/>g</a> <a href=fine>h</a>"
+                }
+                "/fine" => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                "/a" => "HTTP/1.1 302 Found\r\nLocation: /b\r\n\r\n",
+                "/b" => "HTTP/1.1 302 Found\r\nLocation: /a\r\n\r\n",
+                "/cut" => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n<p>",
+                "/garbage" => "what?\r\n\r\n",
+                "/silent" => {
+                    silent.push(stream);
+                    continue;
+                }
+                _ => "HTTP/1.1 404 Not Found\r\n\r\n",
+            };
+            // A client that has read its fill may have gone.
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    format!("http://{address}/")
+}
+
+#[test]
+fn web_crawler_reports_circles_silence_and_broken_pages_of_a_real_site() {
+    let site = troubled_site();
+    let output = demo(&["run", "web-crawler", "--url", &site, "--timeout", "1"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("2 pages in "), "{text}");
+    for (page, why) in [
+        ("b", "redirected in a circle"),
+        ("silent", "no answer within 1 s"),
+        ("cut", "broken off in the middle"),
+        ("garbage", "no HTTP"),
+        ("gone", "status 404"),
+    ] {
+        let line = format!("broken {site}{page}: {why}");
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
+    assert_eq!(text.matches("broken http").count(), 5, "{text}");
+    assert!(text.contains("1 https is not supported"), "{text}");
+}
+
+#[test]
+fn web_crawler_says_what_keeps_it_from_the_first_page() {
+    // Nobody listens there any more.
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let url = format!("http://{address}/");
+    let (why, status) = refused(&["run", "web-crawler", "--url", &url]);
+    assert_eq!(status, Some(1), "{why}");
+    assert!(why.contains(&url) && why.contains("refused"), "{why}");
+    for senseless in ["https://127.0.0.1/", "127.0.0.1", "ftp://127.0.0.1/"] {
+        let (why, status) = refused(&["run", "web-crawler", "--url", senseless]);
+        assert_eq!(status, Some(2), "{why}");
+        assert!(why.contains(senseless), "{why}");
+    }
 }

@@ -170,6 +170,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &scalability::Scalability,
     &scenarios::Hello,
     &scenarios::ImagePipeline,
+    &scenarios::WebCrawler,
     &scenarios::Http10k,
 ];
 

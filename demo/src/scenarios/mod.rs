@@ -4,6 +4,7 @@
 //! |------------------|------------------|---------------------------------|
 //! | `hello`          | `hello`          | threads or coroutines           |
 //! | `image-pipeline` | `image`          | threads or processes            |
+//! | `web-crawler`    | `crawler`        | coroutines                      |
 //! | `http-10k`       | `http`           | coroutines                      |
 //!
 //! `listen` is what those have in common that serve for real.
@@ -12,11 +13,13 @@
 //! processes, its judge reads the rows.
 #![forbid(unsafe_code)]
 
+mod crawler;
 mod hello;
 mod http;
 mod image;
 mod listen;
 
+pub use crawler::WebCrawler;
 pub use hello::Hello;
 pub use http::Http10k;
 pub use image::ImagePipeline;
