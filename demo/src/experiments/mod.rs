@@ -1,12 +1,13 @@
 //! What an experiment is: a claim, three bodies that do the same with a coroutine, a thread and a forked
 //! process, and a judge.
 //!
-//! | section        | file           | claim under test                           |
-//! |----------------|----------------|--------------------------------------------|
-//! | `memory-space` | `memory_space` | who sees what another writes               |
-//! | `switch`       | `switch`       | what it costs to hand control over         |
-//! | `creation`     | `creation`     | what it costs to create, run and join one  |
-//! | `scalability`  | `scalability`  | how many there can be, and what each takes |
+//! | section         | file            | claim under test                            |
+//! |-----------------|-----------------|---------------------------------------------|
+//! | `memory-space`  | `memory_space`  | who sees what another writes                |
+//! | `isolation`     | `isolation`     | what a unit that breaks harms beside itself |
+//! | `switch`        | `switch`        | what it costs to hand control over          |
+//! | `creation`      | `creation`      | what it costs to create, run and join one   |
+//! | `scalability`   | `scalability`   | how many there can be, and what each takes  |
 //!
 //! # To add a section
 //!
@@ -47,6 +48,7 @@
 )]
 
 mod creation;
+mod isolation;
 mod memory_space;
 mod scalability;
 mod switch;
@@ -165,6 +167,7 @@ pub trait Experiment: Sync {
 /// All experiments, in the order in which they are run.
 pub const ALL: &[&dyn Experiment] = &[
     &memory_space::MemorySpace,
+    &isolation::Isolation,
     &switch::Switch,
     &creation::Creation,
     &scalability::Scalability,

@@ -3,6 +3,7 @@
 //! | file      | call                       | why the wrapper is safe                                 |
 //! |-----------|----------------------------|---------------------------------------------------------|
 //! | `process` | fork, posix_spawn, waitpid | refuses to fork where a second thread is                |
+//! | `doom`    | malloc, free, a null write | breaks only a process that was forked to be broken      |
 //! | `memory`  | mmap `MAP_SHARED`          | hands out atomics only, so two processes may both write |
 //! | `usage`   | getrusage                  | reads counters into a place of its own                  |
 //! | `cpu`     | sched_setaffinity          | safe already; here so that a pin is always undone       |
@@ -10,11 +11,15 @@
 //! Everything else goes through `rustix`, which needs no `unsafe`.
 
 mod cpu;
+mod doom;
 mod memory;
 mod process;
 mod usage;
 
 pub use cpu::{Pin, allowed_cpus, share_a_core};
+pub use doom::{
+    Doomed, HeapBlock, HeapNeighbour, UNPREPARED, fork_doomed, heap_neighbours, null_write,
+};
 pub use memory::SharedWords;
-pub use process::{Child, die_with_parent, fork, spawn_program};
+pub use process::{Child, End, die_with_parent, fork, spawn_program};
 pub use usage::Usage;

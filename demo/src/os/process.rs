@@ -6,11 +6,22 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, getppid, kill_process, set_parent_process_death_signal,
     waitpid,
 };
+
+/// How a process has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+}
 
 /// A child process of this one; dropping it kills it and waits for its end.
 #[derive(Debug)]
@@ -42,25 +53,58 @@ impl Child {
     ///
     /// # Errors
     /// `Other`, naming the status, if it ended by a signal or with a status other than 0.
-    pub fn wait(mut self) -> io::Result<()> {
-        let status = loop {
-            match waitpid(Some(self.pid), WaitOptions::empty()) {
-                Ok(Some((_, status))) => break status,
-                Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        };
-        self.reaped = true;
-        match (status.exit_status(), status.terminating_signal()) {
-            (Some(0), _) => Ok(()),
-            (Some(code), _) => Err(io::Error::other(format!(
+    pub fn wait(self) -> io::Result<()> {
+        match self.end()? {
+            End::Status(0) => Ok(()),
+            End::Status(code) => Err(io::Error::other(format!(
                 "a child ended with status {code}"
             ))),
-            (_, signal) => Err(io::Error::other(format!(
-                "a child was ended by signal {}",
-                signal.unwrap_or(0)
+            End::Signal(signal) => Err(io::Error::other(format!(
+                "a child was ended by signal {signal}"
             ))),
         }
+    }
+
+    /// Waits until it has ended, and tells how.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn end(mut self) -> io::Result<End> {
+        loop {
+            if let Some(end) = self.ended(WaitOptions::empty())? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// As [`Child::end`]; `None` if it has not ended after `patience`, when it is killed. Looks every millisecond.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn end_within(mut self, patience: Duration) -> io::Result<Option<End>> {
+        const PERIOD: Duration = Duration::from_millis(1);
+        let start = Instant::now();
+        loop {
+            let end = self.ended(WaitOptions::NOHANG)?;
+            if end.is_some() || start.elapsed() >= patience {
+                return Ok(end);
+            }
+            thread::sleep(PERIOD);
+        }
+    }
+
+    /// How it has ended; `None` if it has not, or a signal handler ran meanwhile.
+    fn ended(&mut self, options: WaitOptions) -> io::Result<Option<End>> {
+        let status = match waitpid(Some(self.pid), options) {
+            Ok(Some((_, status))) => status,
+            Ok(None) | Err(rustix::io::Errno::INTR) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        self.reaped = true;
+        Ok(Some(match status.exit_status() {
+            Some(code) => End::Status(code),
+            None => End::Signal(status.terminating_signal().unwrap_or(0)),
+        }))
     }
 }
 
@@ -193,6 +237,17 @@ mod tests {
             .wait()
             .unwrap_err();
         assert!(error.to_string().contains("status 1"), "{error}");
+    }
+
+    #[test]
+    fn the_end_of_a_child_is_told_if_it_comes_in_time() {
+        let spawn = |argument| spawn_program(c"/bin/sleep", argument).unwrap();
+        assert_eq!(spawn(c"0").end().unwrap(), End::Status(0));
+        let late = spawn(c"1000").end_within(Duration::from_millis(1));
+        assert_eq!(late.unwrap(), None);
+        let child = spawn(c"1000");
+        kill_process(child.pid(), Signal::TERM).unwrap();
+        assert_eq!(child.end().unwrap(), End::Signal(15));
     }
 
     #[test]
