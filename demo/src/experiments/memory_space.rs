@@ -24,7 +24,7 @@ use crate::comparison::{Answer, Feature, Place, Prose};
 use crate::excerpt::Excerpt;
 use crate::lab::Lab;
 use crate::memory::Pages;
-use crate::os::{self, Usage};
+use crate::os::{self, Usage, Whose};
 use crate::quantity::with_unit;
 use crate::report::{Body, Effort, Findings, Layout, Metric, Outcome, Unit, Verdict};
 
@@ -69,13 +69,13 @@ fn visit(array: &mut [u8]) -> io::Result<Visit> {
     LOCAL.set(AFTER);
 
     let at_first = Pages::own()?;
-    let before = Usage::of_thread();
+    let before = Usage::of(Whose::Thread);
     let half = array.len() / 2;
     array[..half]
         .iter_mut()
         .step_by(PAGE_BYTES)
         .for_each(|byte| *byte += 1);
-    let faults = Usage::of_thread().since(before).minor_faults;
+    let faults = Usage::of(Whose::Thread).since(before).minor_faults;
     // excerpt: end
     Ok(Visit {
         thread: gettid().as_raw_nonzero().get(),

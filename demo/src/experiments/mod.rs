@@ -5,6 +5,7 @@
 //! |-----------------|-----------------|---------------------------------------------|
 //! | `memory-space`  | `memory_space`  | who sees what another writes                |
 //! | `isolation`     | `isolation`     | what a unit that breaks harms beside itself |
+//! | `scheduling`    | `scheduling`    | who decides who runs next                   |
 //! | `switch`        | `switch`        | what it costs to hand control over          |
 //! | `creation`      | `creation`      | what it costs to create, run and join one   |
 //! | `scalability`   | `scalability`   | how many there can be, and what each takes  |
@@ -51,6 +52,7 @@ mod creation;
 mod isolation;
 mod memory_space;
 mod scalability;
+mod scheduling;
 mod switch;
 
 use std::any::Any;
@@ -168,6 +170,7 @@ pub trait Experiment: Sync {
 pub const ALL: &[&dyn Experiment] = &[
     &memory_space::MemorySpace,
     &isolation::Isolation,
+    &scheduling::Scheduling,
     &switch::Switch,
     &creation::Creation,
     &scalability::Scalability,

@@ -43,7 +43,7 @@ const UNPARK: &str = "coroutine, unpark and park, two";
 
 /// Where the two ends of a link run.
 #[derive(Clone, Copy)]
-enum Place {
+pub enum Place {
     OneCpu,
     /// The second end on this CPU.
     TwoCpus(usize),
@@ -204,7 +204,7 @@ fn resume_and_suspend(pairs: u64) -> io::Result<Duration> {
 
 /// `size` coroutines that yield to each other, `turns` times each. The time of starting and joining them is in
 /// it, which so many turns outweigh.
-fn ring(size: usize, turns: u64) -> io::Result<Duration> {
+pub fn ring(size: usize, turns: u64) -> io::Result<Duration> {
     let start = Instant::now();
     let yields = move || (0..turns).for_each(|_| runtime::yield_now());
     let ring: Vec<_> = (0..size).map(|_| runtime::spawn_local(yields)).collect();
@@ -277,7 +277,7 @@ fn linked<L: Link>(lab: &mut Lab, body: Body, trips: fn(Place, u64) -> io::Resul
 }
 
 /// `trips` round trips to a second thread, which is up and waiting before the clock starts.
-fn between_threads<L: Link>(place: Place, trips: u64) -> io::Result<Duration> {
+pub fn between_threads<L: Link>(place: Place, trips: u64) -> io::Result<Duration> {
     let (ping, pong) = L::pair(Between::Threads)?;
     let second = thread::Builder::new().spawn(move || serve(&pong, place, trips + 1))?;
     let took = time_trips(&ping, trips)?;
@@ -286,7 +286,7 @@ fn between_threads<L: Link>(place: Place, trips: u64) -> io::Result<Duration> {
 }
 
 /// The same to a forked process.
-fn between_processes<L: Link>(place: Place, trips: u64) -> io::Result<Duration> {
+pub fn between_processes<L: Link>(place: Place, trips: u64) -> io::Result<Duration> {
     let (ping, pong) = L::pair(Between::Processes)?;
     let child = os::fork(move || match serve(&pong, place, trips + 1) {
         Ok(()) => 0,

@@ -5,6 +5,7 @@
 //! | `process` | fork, posix_spawn, waitpid | refuses to fork where a second thread is                |
 //! | `doom`    | malloc, free, a null write | breaks only a process that was forked to be broken      |
 //! | `memory`  | mmap `MAP_SHARED`          | hands out atomics only, so two processes may both write |
+//! | `trace`   | ptrace, waitpid            | asks for stops only, reads and writes no memory         |
 //! | `usage`   | getrusage                  | reads counters into a place of its own                  |
 //! | `cpu`     | sched_setaffinity          | safe already; here so that a pin is always undone       |
 //!
@@ -14,6 +15,7 @@ mod cpu;
 mod doom;
 mod memory;
 mod process;
+mod trace;
 mod usage;
 
 pub use cpu::{Pin, allowed_cpus, share_a_core};
@@ -22,4 +24,5 @@ pub use doom::{
 };
 pub use memory::SharedWords;
 pub use process::{Child, End, die_with_parent, fork, spawn_program};
-pub use usage::Usage;
+pub use trace::system_calls;
+pub use usage::{Usage, Whose};

@@ -49,6 +49,11 @@ impl Child {
         self.pid
     }
 
+    /// Somebody else has waited for it: its pid may name a stranger now.
+    pub(super) fn note_reaped(&mut self) {
+        self.reaped = true;
+    }
+
     /// Waits until it has ended.
     ///
     /// # Errors

@@ -1,0 +1,613 @@
+//! `scheduling`: who decides who runs next, and what it takes.
+//!
+//! ```text
+//!   threads, processes   run 1   A B A C B B C A C      the kernel decides: each run has its order
+//!                        run 2   A A B C A C B C B
+//!   coroutines           run 1   A B C A B C A B C      their runtime does, first come, first served
+//!                        run 2   A B C A B C A B C
+//! ```
+//!
+//! Whether the kernel had a part in a hand-over can be seen from outside: it counts the context switches
+//! (getrusage) and stops a traced program at each system call ([`os::system_calls`]).
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use runtime::generator::{Generator, GeneratorState};
+
+use super::switch::{Place as Pinned, between_processes, between_threads, ring};
+use super::{Experiment, panicked};
+use crate::climb::Population;
+use crate::comparison::{Answer, Feature, Place, Prose};
+use crate::crowd::{Coroutines, Threads};
+use crate::excerpt::Excerpt;
+use crate::figure::{Lane, Timeline};
+use crate::lab::Lab;
+use crate::link::Pipe;
+use crate::os::{self, SharedWords, Usage, Whose};
+use crate::quantity::grouped;
+use crate::report::{Body, Effort, Findings, Layout, Metric, Outcome, Unit, Verdict};
+
+/// See the module's head.
+pub struct Scheduling;
+
+const ORDERS: &str = "orders";
+const SWITCHES: &str = "switches";
+const CALLS: &str = "system_calls";
+const TASKS: &str = "tasks";
+const PAUSES: &str = "pauses";
+
+const ORDERS_ROW: &str = "different orders of the ticks of three";
+const INVOLUNTARY_ROW: &str = "involuntary switches in a run of three";
+const VOLUNTARY_ROW: &str = "voluntary switches for each hand-over";
+const CALLS_ROW: &str = "system calls for each hand-over";
+const TASKS_ROW: &str = "kernel threads for 100 of them";
+const PAUSES_ROW: &str = "pauses in the middle of a loop, nothing lost";
+
+/// How many ticks each of the three has.
+const TICKS: usize = 8;
+/// What a unit computes for each tick.
+const TICK: Duration = Duration::from_micros(500);
+const NAMES: [&str; 3] = ["A", "B", "C"];
+
+fn runs(effort: Effort) -> usize {
+    match effort {
+        Effort::Quick => 10,
+        Effort::Standard => 30,
+        Effort::Full => 200,
+    }
+}
+
+/// The ticks of three units, in the order in which they were made.
+struct Ticks {
+    words: SharedWords,
+    begin: Instant,
+}
+
+/// Of each tick: whose it was, from when and to when, in microseconds.
+type Tick = [u32; 3];
+
+impl Ticks {
+    /// The word that counts the ticks; those follow.
+    const COUNT: usize = 0;
+
+    fn new() -> io::Result<Ticks> {
+        Ok(Ticks {
+            words: SharedWords::new()?,
+            begin: Instant::now(),
+        })
+    }
+
+    // excerpt: unit
+    /// All that unit number `unit` does: it computes for a tick, notes it, and lets others run if that is its way.
+    fn make(&self, unit: usize, give_way: fn()) {
+        for _ in 0..TICKS {
+            let from = self.begin.elapsed();
+            while self.begin.elapsed() - from < TICK {}
+            self.note(unit, from);
+            give_way();
+        }
+    }
+    // excerpt: end
+
+    fn note(&self, unit: usize, from: Duration) {
+        let us = |time: Duration| time.as_micros() as u32;
+        let tick = [unit as u32, us(from), us(self.begin.elapsed())];
+        // Relaxed, all: each has its own place, and they are read when the units have ended.
+        let index = self.words[Self::COUNT].fetch_add(1, Ordering::Relaxed) as usize;
+        let place = &self.words[Self::COUNT + 1 + index * tick.len()..];
+        for (word, value) in place.iter().zip(tick) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    fn all(&self) -> Vec<Tick> {
+        let count = self.words[Self::COUNT].load(Ordering::Relaxed) as usize;
+        let words = &self.words[Self::COUNT + 1..];
+        let ticks = words.chunks_exact(3).take(count);
+        ticks
+            .map(|tick| [0, 1, 2].map(|part| tick[part].load(Ordering::Relaxed)))
+            .collect()
+    }
+}
+
+fn three_coroutines() -> io::Result<Vec<Tick>> {
+    runtime::run(|| {
+        let ticks = Arc::new(Ticks::new()?);
+        let unit = |unit| {
+            let ticks = Arc::clone(&ticks);
+            runtime::spawn_local(move || ticks.make(unit, runtime::yield_now))
+        };
+        let units = [0, 1, 2].map(unit);
+        units
+            .into_iter()
+            .try_for_each(|unit| unit.join().map_err(panicked))?;
+        Ok(ticks.all())
+    })
+}
+
+fn three_threads() -> io::Result<Vec<Tick>> {
+    let ticks = Arc::new(Ticks::new()?);
+    let unit = |unit| {
+        let ticks = Arc::clone(&ticks);
+        thread::Builder::new().spawn(move || ticks.make(unit, || ()))
+    };
+    let units = [unit(0)?, unit(1)?, unit(2)?];
+    units
+        .into_iter()
+        .try_for_each(|unit| unit.join().map_err(panicked))?;
+    Ok(ticks.all())
+}
+
+fn three_processes() -> io::Result<Vec<Tick>> {
+    let ticks = Ticks::new()?;
+    let unit = |unit| {
+        os::fork(|| {
+            ticks.make(unit, || ());
+            0
+        })
+    };
+    let units = [unit(0)?, unit(1)?, unit(2)?];
+    units.into_iter().try_for_each(os::Child::wait)?;
+    Ok(ticks.all())
+}
+
+/// Runs three units again and again: in how many orders do they tick, and how often is one interrupted?
+fn order(lab: &mut Lab, body: Body, three: fn() -> io::Result<Vec<Tick>>) -> io::Result<()> {
+    const SHOWN: usize = 2;
+    lab.unpin();
+    let runs = runs(lab.effort);
+    let mut orders = HashSet::new();
+    let mut involuntary = Vec::new();
+    for run in 0..runs {
+        lab.progress(ORDERS_ROW, run as u64, runs as u64);
+        let before = all_usage();
+        let ticks = three()?;
+        involuntary.push(all_usage().since(before).involuntary_switches as f64);
+        if ticks.len() != NAMES.len() * TICKS {
+            return Err(io::Error::other(format!("{} ticks were made", ticks.len())));
+        }
+        orders.insert(ticks.iter().map(|&[unit, ..]| unit).collect::<Vec<_>>());
+        if run < SHOWN {
+            lab.timeline(timeline(body, run + 1, &ticks));
+        }
+    }
+    lab.figures(ORDERS_ROW, ORDERS, &[orders.len() as f64]);
+    lab.figures(INVOLUNTARY_ROW, SWITCHES, &involuntary);
+    Ok(())
+}
+
+fn timeline(body: Body, run: usize, ticks: &[Tick]) -> Timeline {
+    let title = match body {
+        Body::Coroutine => "three coroutines, one worker",
+        Body::Thread => "three threads",
+        Body::Process | Body::Baseline => "three processes",
+    };
+    let lane = |(unit, name): (usize, &&str)| Lane {
+        name: (*name).to_owned(),
+        spans: ticks
+            .iter()
+            .filter(|tick| tick[0] == unit as u32)
+            .map(|&[_, from, to]| (u64::from(from) * 1_000, u64::from(to) * 1_000))
+            .collect(),
+    };
+    Timeline {
+        title: format!("{title}, run {run}"),
+        body,
+        lanes: NAMES.iter().enumerate().map(lane).collect(),
+    }
+}
+
+/// Of this process, its threads, and the children that it has waited for.
+fn all_usage() -> Usage {
+    Usage::of(Whose::Process) + Usage::of(Whose::Children)
+}
+
+/// `hand_overs` hands control over so often as it is told, from one to another and back.
+fn kernel_part(lab: &mut Lab, hand_overs: fn(u64) -> io::Result<Duration>) -> io::Result<()> {
+    const MANY: u64 = 1_000;
+    let mut voluntary = Vec::new();
+    for _ in 0..lab.plan().samples {
+        let before = all_usage();
+        hand_overs(MANY)?;
+        let switches = all_usage().since(before).voluntary_switches;
+        voluntary.push(switches as f64 / MANY as f64);
+    }
+    lab.figures(VOLUNTARY_ROW, SWITCHES, &voluntary);
+    Ok(())
+}
+
+/// As [`kernel_part`], for a process that has one thread now.
+fn count_calls(lab: &mut Lab, hand_overs: fn(u64) -> io::Result<Duration>) -> io::Result<()> {
+    const FEW: u64 = 200;
+    const MANY: u64 = 1_000;
+    // What starting and ending takes is in both.
+    let count = |number| os::system_calls(|| hand_overs(number).is_err().into());
+    let each = || io::Result::Ok((count(MANY)? as f64 - count(FEW)? as f64) / (MANY - FEW) as f64);
+    match each() {
+        Ok(calls) => lab.figures(CALLS_ROW, CALLS, &[calls.max(0.0)]),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            lab.skip(CALLS_ROW, "tracing a child (ptrace) is not permitted here");
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+fn ring_hand_overs(count: u64) -> io::Result<Duration> {
+    runtime::run(|| ring(2, count / 2))
+}
+
+fn thread_hand_overs(count: u64) -> io::Result<Duration> {
+    between_threads::<Pipe>(Pinned::OneCpu, count / 2)
+}
+
+fn process_hand_overs(count: u64) -> io::Result<Duration> {
+    between_processes::<Pipe>(Pinned::OneCpu, count / 2)
+}
+
+/// Threads of this process that the kernel knows.
+fn tasks() -> io::Result<f64> {
+    // A directory has two links, and one for each directory in it.
+    Ok(fs::metadata("/proc/self/task")?.nlink().saturating_sub(2) as f64)
+}
+
+const CROWD: u64 = 100;
+
+/// A function that adds up numbers, paused at each; returns how often it was, if it went on where it had stopped.
+fn pause_and_resume() -> io::Result<f64> {
+    const NUMBERS: u64 = 1_000;
+    // excerpt: pause
+    let mut sums = Generator::<(), u64, u64>::new(|pause, ()| {
+        let mut sum = 0;
+        for number in 1..=NUMBERS {
+            sum += number;
+            pause.suspend(sum);
+        }
+        sum
+    });
+    // excerpt: end
+    let mut pauses = 0;
+    loop {
+        match sums.resume(()) {
+            GeneratorState::Yielded(sum) => {
+                pauses += 1;
+                if sum != pauses * (pauses + 1) / 2 {
+                    return Err(io::Error::other("a paused function has lost its sum"));
+                }
+            }
+            GeneratorState::Complete(_) => return Ok(pauses as f64),
+        }
+    }
+}
+
+impl Experiment for Scheduling {
+    fn name(&self) -> &'static str {
+        "scheduling"
+    }
+
+    fn claim(&self) -> &'static str {
+        "Processes and threads are scheduled by the kernel, coroutines in user space, cooperatively."
+    }
+
+    fn method(&self, effort: Effort) -> Vec<String> {
+        vec![
+            format!(
+                "Three units tick {TICKS} times each, computing 500 us for a tick, on every CPU that the demo may use: in \
+                 how many orders, of {} runs? Coroutines are on one worker, and yield after each tick.",
+                runs(effort)
+            ),
+            "Two hand control to each other on one CPU: threads and processes by a byte in a pipe, coroutines by \
+             yield_now. getrusage counts the kernel's context switches; a traced child (ptrace) stops at each \
+             system call."
+                .to_owned(),
+        ]
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        vec![
+            Metric::new(ORDERS, Unit::Count, "different orders in all runs"),
+            Metric::new(
+                SWITCHES,
+                Unit::Count,
+                "the kernel's context switches (getrusage)",
+            ),
+            Metric::new(CALLS, Unit::Count, "system calls (ptrace)"),
+            Metric::new(
+                TASKS,
+                Unit::Count,
+                "threads of its process that the kernel knows",
+            ),
+            Metric::new(PAUSES, Unit::Count, "how often it was paused and resumed"),
+        ]
+    }
+
+    fn coroutine(&self, lab: &mut Lab) -> io::Result<()> {
+        // First, before this process has a runtime of its own.
+        count_calls(lab, ring_hand_overs)?;
+        kernel_part(lab, ring_hand_overs)?;
+        runtime::run(|| {
+            let mut crowd = Coroutines::default();
+            crowd.grow(CROWD);
+            lab.figures(TASKS_ROW, TASKS, &[tasks()?]);
+            crowd.release()
+        })?;
+        lab.figures(PAUSES_ROW, PAUSES, &[pause_and_resume()?]);
+        order(lab, Body::Coroutine, three_coroutines)
+    }
+
+    fn thread(&self, lab: &mut Lab) -> io::Result<()> {
+        count_calls(lab, thread_hand_overs)?;
+        kernel_part(lab, thread_hand_overs)?;
+        let mut crowd = Threads::default();
+        crowd.grow(CROWD);
+        lab.figures(TASKS_ROW, TASKS, &[tasks()?]);
+        crowd.release()?;
+        order(lab, Body::Thread, three_threads)
+    }
+
+    fn process(&self, lab: &mut Lab) -> io::Result<()> {
+        count_calls(lab, process_hand_overs)?;
+        kernel_part(lab, process_hand_overs)?;
+        order(lab, Body::Process, three_processes)
+    }
+
+    fn judge(&self, findings: Findings<'_>) -> Option<Verdict> {
+        Some(verdict(&Parts::of(findings)?))
+    }
+
+    fn answers(&self, findings: Findings<'_>) -> Vec<Answer> {
+        Parts::of(findings).map_or_else(Vec::new, |parts| answers(&parts))
+    }
+
+    fn code(&self) -> Vec<Excerpt> {
+        let source = include_str!("scheduling.rs");
+        ["unit", "pause"]
+            .map(|name| Excerpt::of(file!(), source, name))
+            .into()
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Matrix
+    }
+}
+
+/// The kernel's part in the running of the three.
+struct Parts {
+    coroutine: Part,
+    thread: Part,
+    process: Part,
+    /// Kernel threads for [`CROWD`] coroutines.
+    tasks: f64,
+    pauses: f64,
+}
+
+struct Part {
+    orders: f64,
+    /// The kernel's context switches for each hand-over.
+    switches: f64,
+    /// System calls for each, if they could be counted.
+    calls: Option<f64>,
+}
+
+impl Parts {
+    fn of(findings: Findings<'_>) -> Option<Parts> {
+        let part = |body| {
+            Some(Part {
+                orders: findings.of(ORDERS_ROW, body, ORDERS)?,
+                switches: findings.of(VOLUNTARY_ROW, body, SWITCHES)?,
+                calls: findings.of(CALLS_ROW, body, CALLS),
+            })
+        };
+        Some(Parts {
+            coroutine: part(Body::Coroutine)?,
+            thread: part(Body::Thread)?,
+            process: part(Body::Process)?,
+            tasks: findings.of(TASKS_ROW, Body::Coroutine, TASKS)?,
+            pauses: findings.of(PAUSES_ROW, Body::Coroutine, PAUSES)?,
+        })
+    }
+}
+
+impl Part {
+    /// A hand-over goes through the kernel's scheduler each time, or hardly ever.
+    fn is_by_kernel(&self) -> bool {
+        self.switches >= 0.5
+    }
+
+    fn is_in_user_space(&self) -> bool {
+        self.switches < 0.1 && self.calls.is_none_or(|calls| calls < 0.1)
+    }
+
+    fn calls(&self) -> String {
+        self.calls
+            .map_or_else(|| "uncounted".to_owned(), |calls| format!("{calls:.2}"))
+    }
+
+    /// `1.00 switches, 2.00 system calls each`.
+    fn value(&self) -> String {
+        format!(
+            "{:.2} switches, {} system calls each",
+            self.switches,
+            self.calls()
+        )
+    }
+}
+
+fn when(is_so: bool) -> Outcome {
+    if is_so {
+        Outcome::Confirmed
+    } else {
+        Outcome::Refuted
+    }
+}
+
+fn orders(count: f64) -> String {
+    match count as u64 {
+        1 => "one order in every run".to_owned(),
+        more => format!("{} orders", grouped(more)),
+    }
+}
+
+fn verdict(parts: &Parts) -> Verdict {
+    let Parts {
+        coroutine,
+        thread,
+        process,
+        ..
+    } = parts;
+    let by_kernel = thread.is_by_kernel() && process.is_by_kernel();
+    Verdict {
+        outcome: when(by_kernel && coroutine.is_in_user_space() && coroutine.orders == 1.0),
+        why: format!(
+            "for each hand-over the kernel counts {:.2} context switches between processes, {:.2} between threads, {:.2} \
+             between coroutines, and {}, {} and {} system calls. Three that tick beside each other did it in: processes \
+             {}, threads {}, coroutines {}. The kernel chooses by time and load; the coroutines' runtime by who came \
+             first, and nobody else intervenes.",
+            process.switches,
+            thread.switches,
+            coroutine.switches,
+            process.calls(),
+            thread.calls(),
+            coroutine.calls(),
+            orders(process.orders),
+            orders(thread.orders),
+            orders(coroutine.orders),
+        ),
+    }
+}
+
+fn answers(parts: &Parts) -> Vec<Answer> {
+    let Parts {
+        coroutine,
+        thread,
+        process,
+        ..
+    } = parts;
+    let by_kernel = |body, part: &Part| {
+        Answer::new(
+            Place::Cell(Feature::Scheduling, body),
+            when(part.is_by_kernel()),
+            part.value(),
+            format!(
+                "the kernel switches at each hand-over; three that compute ticked in {}",
+                orders(part.orders)
+            ),
+        )
+    };
+    vec![
+        by_kernel(Body::Process, process),
+        by_kernel(Body::Thread, thread),
+        Answer::new(
+            Place::Cell(Feature::Scheduling, Body::Coroutine),
+            when(coroutine.is_in_user_space() && coroutine.orders == 1.0),
+            coroutine.value(),
+            format!(
+                "the runtime chooses, first come, first served: {}",
+                orders(coroutine.orders)
+            ),
+        ),
+        Answer::new(
+            Place::Prose(Prose::Pausable),
+            when(parts.pauses > 0.0),
+            format!("paused {} times in one loop", grouped(parts.pauses as u64)),
+            "a loop was left and entered again at each round, and its variables kept their values",
+        ),
+        Answer::new(
+            Place::Prose(Prose::UserSpace),
+            when(parts.tasks <= 1.0 && coroutine.is_in_user_space()),
+            format!("{CROWD} of them, {} kernel thread", parts.tasks),
+            format!(
+                "the kernel knows the thread that they run on and none of them; a hand-over takes {} system calls",
+                coroutine.calls()
+            ),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiments::specimen::{assert_answers_all, value};
+    use crate::report::Row;
+
+    fn rows(calls: Option<f64>, coroutine_switches: f64, coroutine_orders: f64) -> Vec<Row> {
+        let of = |body, orders, switches, calls: Option<f64>| {
+            let calls = calls.map(|calls| value(CALLS_ROW, body, CALLS, calls));
+            [
+                value(ORDERS_ROW, body, ORDERS, orders),
+                value(VOLUNTARY_ROW, body, SWITCHES, switches),
+            ]
+            .into_iter()
+            .chain(calls)
+        };
+        of(
+            Body::Coroutine,
+            coroutine_orders,
+            coroutine_switches,
+            calls.map(|_| 0.0),
+        )
+        .chain(of(Body::Thread, 9.0, 1.0, calls))
+        .chain(of(Body::Process, 10.0, 1.0, calls))
+        .chain([
+            value(TASKS_ROW, Body::Coroutine, TASKS, 1.0),
+            value(PAUSES_ROW, Body::Coroutine, PAUSES, 1_000.0),
+        ])
+        .collect()
+    }
+
+    #[test]
+    fn coroutines_that_the_kernel_switches_or_reorders_refute() {
+        let outcome = |rows: &[Row]| {
+            Scheduling
+                .judge(Findings(rows))
+                .map(|verdict| verdict.outcome)
+        };
+        assert_eq!(
+            outcome(&rows(Some(2.0), 0.0, 1.0)),
+            Some(Outcome::Confirmed)
+        );
+        assert_eq!(outcome(&rows(None, 0.0, 1.0)), Some(Outcome::Confirmed));
+        assert_eq!(outcome(&rows(Some(2.0), 1.0, 1.0)), Some(Outcome::Refuted));
+        assert_eq!(outcome(&rows(Some(2.0), 0.0, 3.0)), Some(Outcome::Refuted));
+        assert_eq!(outcome(&[]), None);
+    }
+
+    #[test]
+    fn each_claim_of_the_section_is_answered() {
+        let answers = assert_answers_all(&Scheduling, &rows(Some(2.0), 0.0, 1.0));
+        assert!(
+            answers
+                .iter()
+                .all(|answer| answer.outcome == Outcome::Confirmed)
+        );
+        assert_answers_all(&Scheduling, &rows(None, 0.0, 1.0));
+    }
+
+    #[test]
+    fn three_coroutines_tick_in_turns_and_three_threads_as_often() {
+        let ticks = three_coroutines().unwrap();
+        assert!(
+            ticks
+                .iter()
+                .enumerate()
+                .all(|(index, tick)| tick[0] as usize == index % 3),
+            "{ticks:?}"
+        );
+        assert_eq!(three_threads().unwrap().len(), 3 * TICKS);
+        let timeline = timeline(Body::Coroutine, 1, &ticks);
+        assert!(timeline.lanes.iter().all(|lane| lane.spans.len() == TICKS));
+    }
+
+    #[test]
+    fn a_loop_is_paused_at_every_round() {
+        assert_eq!(pause_and_resume().unwrap(), 1_000.0);
+    }
+}
