@@ -164,6 +164,18 @@ impl Lab {
         }
     }
 
+    /// The same for each of many points of a line: shorter, but for publishing.
+    pub fn sweep_plan(&self) -> Plan {
+        match self.effort {
+            Effort::Full => self.plan(),
+            Effort::Quick | Effort::Standard => Plan {
+                samples: 11,
+                warm_up: 2,
+                sample_time: self.plan().sample_time / 2,
+            },
+        }
+    }
+
     /// Nanoseconds of `elapsed`, less what reading the clock cost.
     pub fn net_ns(&self, elapsed: Duration) -> f64 {
         self.clock.net_ns(elapsed)
@@ -181,17 +193,32 @@ impl Lab {
         events: u32,
         run: impl FnMut(u64) -> io::Result<Duration>,
     ) {
-        let (plan, clock) = (self.plan(), self.clock);
-        let total = plan.samples as u64;
-        self.progress(label, 0, total);
-        let after_each = |taken| self.progress(label, taken as u64, total);
-        match sample(&plan, &clock, run, after_each) {
+        let plan = self.plan();
+        match self.sample(label, &plan, run) {
             Ok(samples) => {
                 let each: Vec<f64> = samples.iter().map(|ns| ns / f64::from(events)).collect();
                 self.figures(label, metric, &each);
             }
             Err(error) => self.fail(label, &error),
         }
+    }
+
+    /// Nanoseconds of one iteration of `run`, which performs as many as it is told and returns the time they took:
+    /// one figure for each sample.
+    ///
+    /// # Errors
+    /// The first error of `run`.
+    pub fn sample(
+        &mut self,
+        label: &str,
+        plan: &Plan,
+        run: impl FnMut(u64) -> io::Result<Duration>,
+    ) -> io::Result<Vec<f64>> {
+        let clock = self.clock;
+        let total = plan.samples as u64;
+        self.progress(label, 0, total);
+        let after_each = |taken| self.progress(label, taken as u64, total);
+        sample(plan, &clock, run, after_each)
     }
 
     /// Reports a row whose samples, in the unit of `metric`, were taken by the caller.

@@ -125,14 +125,22 @@ impl Futex {
         &self.words[0]
     }
 
-    fn hand_over(&self) -> io::Result<()> {
+    /// Makes it the other's turn.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn hand_over(&self) -> io::Result<()> {
         // Release: pairs with the Acquire in `await_turn`, so what was done in this turn is seen in the next.
         self.turn().store(1 - self.me, Ordering::Release);
         futex::wake(self.turn(), self.flags, 1)?;
         Ok(())
     }
 
-    fn await_turn(&self) -> io::Result<()> {
+    /// Sleeps until it is one's turn.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn await_turn(&self) -> io::Result<()> {
         // Acquire: pairs with the Release in `hand_over`.
         while self.turn().load(Ordering::Acquire) != self.me {
             match futex::wait(self.turn(), self.flags, 1 - self.me, None) {

@@ -5,7 +5,7 @@
 //!    │
 //!   cli ──> section ──> conduct ──> helper process: lab ──> experiments::{switch, creation, ...}
 //!    │         │            │                                  │ baseline, coroutine, thread, process
-//!    │         │            └─ cleanup (Ctrl-C), progress      └─ link, climb, crowd, memory, limits, os
+//!    │         │            └─ cleanup (Ctrl-C), progress      └─ link, delivery, race, climb, crowd, memory, limits, os
 //!    │         └─ report (claim, rows, verdict, excerpt, figure) + environment
 //!    │            comparison (the text, and its answers)
 //!    └─ present (terminal), --json
@@ -21,6 +21,7 @@ mod climb;
 mod comparison;
 mod conduct;
 mod crowd;
+mod delivery;
 mod environment;
 mod excerpt;
 mod experiments;
@@ -34,6 +35,7 @@ mod os;
 mod present;
 mod progress;
 mod quantity;
+mod race;
 mod report;
 mod scenarios;
 mod section;

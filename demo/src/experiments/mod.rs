@@ -9,6 +9,7 @@
 //! | `switch`        | `switch`        | what it costs to hand control over          |
 //! | `creation`      | `creation`      | what it costs to create, run and join one   |
 //! | `scalability`   | `scalability`   | how many there can be, and what each takes  |
+//! | `communication` | `communication` | what it costs to hand over bytes            |
 //!
 //! # To add a section
 //!
@@ -48,6 +49,7 @@
     reason = "an interface: the sections and scenarios that need the rest follow"
 )]
 
+mod communication;
 mod creation;
 mod isolation;
 mod memory_space;
@@ -174,6 +176,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &switch::Switch,
     &creation::Creation,
     &scalability::Scalability,
+    &communication::Communication,
     &scenarios::Hello,
     &scenarios::ImagePipeline,
     &scenarios::WebCrawler,

@@ -1,4 +1,4 @@
-//! A page of memory that stays shared across `fork`.
+//! Memory that stays shared across `fork`.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -26,20 +26,33 @@ impl SharedWords {
     /// # Errors
     /// The system's: ENOMEM when no memory or no mapping is left (`vm.max_map_count`).
     pub fn new() -> io::Result<SharedWords> {
+        SharedWords::of_bytes(Self::PAGE_BYTES)
+    }
+
+    /// Maps so many bytes, rounded up to whole words and one at least, all zero.
+    ///
+    /// # Errors
+    /// As of [`SharedWords::new`].
+    pub fn of_bytes(bytes: usize) -> io::Result<SharedWords> {
+        let words =
+            NonZeroUsize::new(bytes.div_ceil(size_of::<AtomicU32>())).unwrap_or(NonZeroUsize::MIN);
         // SAFETY: a null hint lets the kernel choose an unused range, so no mapping that anybody
         // holds a reference into is replaced. Unmapped in `drop`, once.
         let page = unsafe {
             mmap_anonymous(
                 ptr::null_mut(),
-                Self::PAGE_BYTES,
+                Self::bytes(words),
                 ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::SHARED,
             )
         }?;
         let base = NonNull::new(page.cast()).expect("the kernel maps nothing at address 0 unasked");
-        let words = NonZeroUsize::new(Self::PAGE_BYTES / size_of::<AtomicU32>())
-            .expect("a page holds at least one word");
         Ok(SharedWords { base, words })
+    }
+
+    /// No more than `of_bytes` was asked for, rounded up: it does not overflow.
+    fn bytes(words: NonZeroUsize) -> usize {
+        words.get() * size_of::<AtomicU32>()
     }
 }
 
@@ -47,7 +60,7 @@ impl Deref for SharedWords {
     type Target = [AtomicU32];
 
     fn deref(&self) -> &[AtomicU32] {
-        // SAFETY: `new` mapped the page readable, writable, zeroed and page-aligned, and zero is a
+        // SAFETY: `of_bytes` mapped so many words readable, writable, zeroed and page-aligned, and zero is a
         // valid `AtomicU32`. It stays mapped while `self` is borrowed. Other threads and processes
         // reach it only through this same function, hence as atomics: no plain access races.
         unsafe { slice::from_raw_parts(self.base.as_ptr(), self.words.get()) }
@@ -56,9 +69,9 @@ impl Deref for SharedWords {
 
 impl Drop for SharedWords {
     fn drop(&mut self) {
-        // SAFETY: this exact range came from `mmap_anonymous` in `new`; `&mut self` proves that no
+        // SAFETY: this exact range came from `mmap_anonymous` in `of_bytes`; `&mut self` proves that no
         // slice from `deref` is alive. In a forked child it unmaps the child's own view only.
-        let unmapped = unsafe { munmap(self.base.as_ptr().cast(), Self::PAGE_BYTES) };
+        let unmapped = unsafe { munmap(self.base.as_ptr().cast(), Self::bytes(self.words)) };
         debug_assert!(unmapped.is_ok());
     }
 }
@@ -81,5 +94,11 @@ mod tests {
         assert!(words.iter().all(|word| word.load(Relaxed) == 0));
         words[1023].store(7, Relaxed);
         assert_eq!(words[1023].load(Relaxed), 7);
+    }
+
+    #[test]
+    fn as_many_words_are_mapped_as_the_bytes_need() {
+        let words = |bytes| SharedWords::of_bytes(bytes).unwrap().len();
+        assert_eq!([0, 1, 5, 1 << 20].map(words), [1, 1, 2, 1 << 18]);
     }
 }
