@@ -10,6 +10,7 @@
 //! | `creation`      | `creation`      | what it costs to create, run and join one   |
 //! | `scalability`   | `scalability`   | how many there can be, and what each takes  |
 //! | `communication` | `communication` | what it costs to hand over bytes            |
+//! | `preemption`    | `preemption`    | who is interrupted                          |
 //!
 //! # To add a section
 //!
@@ -53,6 +54,7 @@ mod communication;
 mod creation;
 mod isolation;
 mod memory_space;
+mod preemption;
 mod scalability;
 mod scheduling;
 mod switch;
@@ -177,6 +179,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &creation::Creation,
     &scalability::Scalability,
     &communication::Communication,
+    &preemption::Preemption,
     &scenarios::Hello,
     &scenarios::ImagePipeline,
     &scenarios::WebCrawler,
