@@ -11,6 +11,7 @@
 //! | `scalability`   | `scalability`   | how many there can be, and what each takes  |
 //! | `communication` | `communication` | what it costs to hand over bytes            |
 //! | `preemption`    | `preemption`    | who is interrupted                          |
+//! | `parallelism`   | `parallelism`   | who gets a job done faster together         |
 //!
 //! # To add a section
 //!
@@ -54,6 +55,7 @@ mod communication;
 mod creation;
 mod isolation;
 mod memory_space;
+mod parallelism;
 mod preemption;
 mod scalability;
 mod scheduling;
@@ -180,6 +182,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &scalability::Scalability,
     &communication::Communication,
     &preemption::Preemption,
+    &parallelism::Parallelism,
     &scenarios::Hello,
     &scenarios::ImagePipeline,
     &scenarios::WebCrawler,
