@@ -99,6 +99,7 @@ impl Link for Pipe {
         Ok((first, second))
     }
 
+    // excerpt: pipe
     fn ping(&self) -> io::Result<()> {
         self.hand_over()?;
         self.await_turn()
@@ -108,6 +109,7 @@ impl Link for Pipe {
         self.await_turn()?;
         self.hand_over()
     }
+    // excerpt: end
 }
 
 /// A word in shared memory that says whose turn it is, and the kernel's queue behind it.

@@ -7,6 +7,8 @@
 //!   posix_spawn               a new address space for another program; the caller's is not copied
 //!   fork                      the caller's address space copied: page tables now, pages when written
 //!   fork, 1 GiB touched       the same, with 262,144 page-table entries to copy
+//!
+//!   a stack alone             mapped, guarded, touched for the first time; touched again: what a pool saves
 //! ```
 #![forbid(unsafe_code)]
 
@@ -20,12 +22,14 @@ use std::time::{Duration, Instant};
 
 use super::{Experiment, NOTHING, panicked};
 use crate::climb::Population;
+use crate::comparison::{Answer, Feature, Place};
 use crate::crowd::Coroutines;
+use crate::excerpt::Excerpt;
 use crate::lab::Lab;
 use crate::memory;
-use crate::os;
+use crate::os::{self, BareStacks, STACK_BYTES};
 use crate::quantity::{times, with_unit};
-use crate::report::{Effort, Findings, Metric, Outcome, Unit, Verdict};
+use crate::report::{Body, Effort, Findings, Metric, Outcome, Unit, Verdict};
 
 /// See the module's head.
 pub struct Creation;
@@ -37,6 +41,10 @@ const COLD: &str = "coroutine, stack cold";
 const THREAD: &str = "thread";
 const FORK: &str = "fork and wait";
 const SPAWN: &str = "posix_spawn a program and wait";
+const STACK_MAPPED: &str = "a stack: mapped, and unmapped again";
+const STACK_GUARDED: &str = "a stack: its guard installed";
+const STACK_TOUCHED: &str = "a stack: its first page touched";
+const STACK_REUSED: &str = "a stack: touched again";
 
 /// Units of one sample of [`COLD`], each of which needs a stack of its own.
 const COLD_BATCH: u64 = 200;
@@ -59,6 +67,7 @@ impl Experiment for Creation {
             "Processes are forked from a helper with one thread and little memory, then again after it has \
              touched more in pages of 4 KiB; posix_spawn starts this program, which ends as soon as it \
              is loaded and linked.",
+            "Stacks alone are of 64 KiB, in rows of 256; of their steps each is timed by itself.",
         ];
         sentences.map(String::from).to_vec()
     }
@@ -67,8 +76,28 @@ impl Experiment for Creation {
         vec![Metric {
             name: LIFE.to_owned(),
             unit: Unit::Nanoseconds,
-            meaning: "time from the call that creates one unit until its end is known".to_owned(),
+            meaning: "time from the call that creates one unit until its end is known; of a stack alone, \
+                      of that step"
+                .to_owned(),
         }]
+    }
+
+    fn baseline(&self, lab: &mut Lab) -> io::Result<()> {
+        lab.measure(STACK_MAPPED, LIFE, 1, |stacks| {
+            one_by_one(stacks, || BareStacks::reserve(1).map(drop))
+        });
+        lab.measure(STACK_GUARDED, LIFE, 1, |stacks| {
+            steps(stacks, |_, _| Ok(()), BareStacks::guard)
+        });
+        let touch = |stacks: &mut BareStacks, index| {
+            stacks.touch(index);
+            Ok(())
+        };
+        lab.measure(STACK_TOUCHED, LIFE, 1, |stacks| {
+            steps(stacks, |_, _| Ok(()), touch)
+        });
+        lab.measure(STACK_REUSED, LIFE, 1, |stacks| steps(stacks, touch, touch));
+        Ok(())
     }
 
     fn coroutine(&self, lab: &mut Lab) -> io::Result<()> {
@@ -106,43 +135,88 @@ impl Experiment for Creation {
     }
 
     fn judge(&self, findings: Findings<'_>) -> Option<Verdict> {
-        let of = |label: &str| findings.median(label, LIFE);
-        let large = findings
-            .0
-            .iter()
-            .rev()
-            .find(|row| row.label.starts_with(FORK))?;
-        let large = (large.label.as_str(), of(&large.label)?);
-        Some(verdict(
-            of(POOLED)?,
-            of(COLD)?,
-            of(THREAD)?,
-            of(FORK)?,
-            large,
-        ))
+        Some(verdict(&Lives::of(findings)?))
+    }
+
+    fn answers(&self, findings: Findings<'_>) -> Vec<Answer> {
+        Lives::of(findings).map_or_else(Vec::new, |lives| answers(&lives))
+    }
+
+    fn code(&self) -> Vec<Excerpt> {
+        vec![Excerpt::of(file!(), include_str!("creation.rs"), "lives")]
     }
 }
 
-/// Judges medians in nanoseconds; `large` is the fork of a process with much memory and its label.
-fn verdict(pooled: f64, cold: f64, thread: f64, fork: f64, large: (&str, f64)) -> Verdict {
-    // "Very cheap" is a class of its own from a factor of five on; one kind is dearer than another if the
-    // difference is larger than that between two runs.
-    const CLASS: f64 = 5.0;
-    const MORE: f64 = 1.5;
-    let ns = |value| with_unit(Unit::Nanoseconds, value);
-    let is_ladder = thread / cold >= MORE && fork / thread >= MORE;
-    let outcome = match (thread / pooled >= CLASS, is_ladder) {
+/// Medians in nanoseconds.
+struct Lives {
+    pooled: f64,
+    cold: f64,
+    thread: f64,
+    fork: f64,
+    /// The fork of a process with much memory, and its label.
+    large: (String, f64),
+    /// Of a stack: its guard, its first touch, its second.
+    stack: [f64; 3],
+}
+
+// "Very cheap" is a class of its own from a factor of five on; one kind is dearer than another if the difference is
+// larger than that between two runs.
+const CLASS: f64 = 5.0;
+const MORE: f64 = 1.5;
+
+impl Lives {
+    fn of(findings: Findings<'_>) -> Option<Lives> {
+        let of = |label: &str| findings.median(label, LIFE);
+        let mut rows = findings.0.iter().rev();
+        let large = &rows.find(|row| row.label.starts_with(FORK))?.label;
+        Some(Lives {
+            pooled: of(POOLED)?,
+            cold: of(COLD)?,
+            thread: of(THREAD)?,
+            fork: of(FORK)?,
+            large: (large.clone(), of(large)?),
+            stack: [of(STACK_GUARDED)?, of(STACK_TOUCHED)?, of(STACK_REUSED)?],
+        })
+    }
+
+    fn is_very_cheap(&self) -> bool {
+        self.thread / self.pooled >= CLASS
+    }
+
+    fn is_ladder(&self) -> bool {
+        self.thread / self.cold >= MORE && self.is_process_dearer()
+    }
+
+    fn is_process_dearer(&self) -> bool {
+        self.fork / self.thread >= MORE
+    }
+}
+
+fn ns(value: f64) -> String {
+    with_unit(Unit::Nanoseconds, value)
+}
+
+fn verdict(lives: &Lives) -> Verdict {
+    let outcome = match (lives.is_very_cheap(), lives.is_ladder()) {
         (true, true) => Outcome::Confirmed,
         (true, false) => Outcome::Depends,
         (false, _) => Outcome::Refuted,
     };
+    let Lives {
+        pooled,
+        cold,
+        thread,
+        fork,
+        ..
+    } = *lives;
+    let [guard, touch, again] = lives.stack.map(ns);
     Verdict {
         outcome,
         why: format!(
             "a thread takes {}, {} times a coroutine on a pooled stack ({}) and {} times one on a cold stack \
-             ({}): a pooled stack needs a record and two switches, a cold one also a guard and the first touch \
-             of a page. A small process takes {}, {} times a thread, because its address space is copied; how \
-             much depends on its size: {}, {}.",
+             ({}): a pooled stack needs a record and two switches, a cold one also a guard ({guard}) and the first \
+             touch of a page ({touch}; the next takes {again}). A small process takes {}, {} times a thread, because \
+             its address space is copied; how much depends on its size: {}, {}.",
             ns(thread),
             times(thread, pooled),
             ns(pooled),
@@ -150,12 +224,52 @@ fn verdict(pooled: f64, cold: f64, thread: f64, fork: f64, large: (&str, f64)) -
             ns(cold),
             ns(fork),
             times(fork, thread),
-            large.0,
-            ns(large.1),
+            lives.large.0,
+            ns(lives.large.1),
         ),
     }
 }
 
+fn answers(lives: &Lives) -> Vec<Answer> {
+    let when = |is_so, otherwise| if is_so { Outcome::Confirmed } else { otherwise };
+    let cell = |body, outcome, value, why| {
+        Answer::new(Place::Cell(Feature::Creation, body), outcome, value, why)
+    };
+    vec![
+        cell(
+            Body::Process,
+            when(lives.is_process_dearer(), Outcome::Refuted),
+            ns(lives.fork),
+            format!(
+                "{} times a thread while it is small; {}: {}",
+                times(lives.fork, lives.thread),
+                lives.large.0,
+                ns(lives.large.1)
+            ),
+        ),
+        cell(
+            Body::Thread,
+            when(lives.is_ladder(), Outcome::Depends),
+            ns(lives.thread),
+            format!(
+                "{} times a coroutine on a cold stack; a process takes {} times as long",
+                times(lives.thread, lives.cold),
+                times(lives.fork, lives.thread)
+            ),
+        ),
+        cell(
+            Body::Coroutine,
+            when(lives.is_very_cheap(), Outcome::Refuted),
+            format!("{}; {} on a cold stack", ns(lives.pooled), ns(lives.cold)),
+            format!(
+                "a thread takes {} times as long as one on a pooled stack",
+                times(lives.thread, lives.pooled)
+            ),
+        ),
+    ]
+}
+
+// excerpt: lives
 fn one_by_one(units: u64, mut live: impl FnMut() -> io::Result<()>) -> io::Result<Duration> {
     let start = Instant::now();
     for _ in 0..units {
@@ -167,9 +281,33 @@ fn one_by_one(units: u64, mut live: impl FnMut() -> io::Result<()>) -> io::Resul
 fn forks(units: u64) -> io::Result<Duration> {
     one_by_one(units, || os::fork(|| 0)?.wait())
 }
+// excerpt: end
 
 fn spawns(units: u64, program: &CStr, argument: &CStr) -> io::Result<Duration> {
     one_by_one(units, || os::spawn_program(program, argument)?.wait())
+}
+
+/// How long `step` takes with so many stacks, one after the other, `before` being done with them untimed.
+fn steps(
+    stacks: u64,
+    before: impl Fn(&mut BareStacks, usize) -> io::Result<()>,
+    step: impl Fn(&mut BareStacks, usize) -> io::Result<()>,
+) -> io::Result<Duration> {
+    /// 16 MiB of address space.
+    const ROW: u64 = 256;
+    const _: () = assert!(STACK_BYTES == 64 << 10, "the method says so");
+    let mut took = Duration::ZERO;
+    let mut left = stacks;
+    while left > 0 {
+        let count = left.min(ROW) as usize;
+        let mut row = BareStacks::reserve(count)?;
+        (0..count).try_for_each(|index| before(&mut row, index))?;
+        let start = Instant::now();
+        (0..count).try_for_each(|index| step(&mut row, index))?;
+        took += start.elapsed();
+        left -= count as u64;
+    }
+    Ok(took)
 }
 
 /// Calls `measure` in this small process, then with a lot of memory touched, the suffix saying how much.
@@ -227,18 +365,60 @@ fn cold(lab: &mut Lab) -> io::Result<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiments::specimen::{assert_answers_all, value};
     use crate::lab::tests::Tape;
-    use crate::report::Body;
 
-    const LARGE: (&str, f64) = ("fork and wait, 1 GiB touched", 6e6);
+    fn lives(cold: f64, thread: f64, fork: f64) -> Lives {
+        Lives {
+            pooled: 30.0,
+            cold,
+            thread,
+            fork,
+            large: ("fork and wait, 1 GiB touched".to_owned(), 6e6),
+            stack: [700.0, 800.0, 2.0],
+        }
+    }
 
     #[test]
     fn each_step_of_the_ladder_must_be_there_to_confirm() {
-        let outcome = |cold, thread, fork| verdict(30.0, cold, thread, fork, LARGE).outcome;
+        let outcome = |cold, thread, fork| verdict(&lives(cold, thread, fork)).outcome;
         assert_eq!(outcome(2e3, 25e3, 130e3), Outcome::Confirmed);
         assert_eq!(outcome(20e3, 25e3, 130e3), Outcome::Depends);
         assert_eq!(outcome(2e3, 25e3, 25e3), Outcome::Depends);
         assert_eq!(outcome(2e3, 100.0, 130e3), Outcome::Refuted);
+    }
+
+    #[test]
+    fn each_claim_of_the_section_is_answered() {
+        let rows = [
+            (POOLED, 30.0),
+            (COLD, 2e3),
+            (THREAD, 25e3),
+            (FORK, 25e3),
+            ("fork and wait, 1 GiB touched", 6e6),
+            (STACK_GUARDED, 700.0),
+            (STACK_TOUCHED, 800.0),
+            (STACK_REUSED, 2.0),
+        ]
+        .map(|(label, ns)| value(label, Body::Process, LIFE, ns));
+        let answers = assert_answers_all(&Creation, &rows);
+        let outcomes: Vec<Outcome> = answers.iter().map(|answer| answer.outcome).collect();
+        assert_eq!(
+            outcomes,
+            [Outcome::Refuted, Outcome::Depends, Outcome::Confirmed]
+        );
+    }
+
+    #[test]
+    fn the_steps_of_more_stacks_than_a_row_has_are_all_made() {
+        let made = std::cell::Cell::new(0);
+        let count = |_: &mut BareStacks, _| {
+            made.set(made.get() + 1);
+            Ok(())
+        };
+        steps(300, |_, _| Ok(()), count).unwrap();
+        assert_eq!(made.get(), 300);
+        steps(3, BareStacks::guard, count).unwrap();
     }
 
     #[test]

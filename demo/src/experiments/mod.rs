@@ -59,6 +59,7 @@ mod parallelism;
 mod preemption;
 mod scalability;
 mod scheduling;
+mod sweep;
 mod switch;
 
 use std::any::Any;
@@ -259,6 +260,7 @@ pub mod specimen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::comparison::{CLAIMS, Place};
 
     #[test]
     fn every_experiment_has_a_name_of_its_own_a_claim_a_method_and_a_metric() {
@@ -276,6 +278,19 @@ mod tests {
                     .iter()
                     .all(|excerpt| !excerpt.code.is_empty())
             );
+        }
+    }
+
+    #[test]
+    fn every_claim_belongs_to_a_section_that_is_there_or_to_a_scenario() {
+        let scenarios = CLAIMS
+            .iter()
+            .filter_map(|claim| matches!(claim.place, Place::Scenario(_)).then_some(claim.section));
+        let scenarios: Vec<&str> = scenarios.collect();
+        for claim in CLAIMS {
+            // That each section answers its claims, its own tests show.
+            let is_there = find(claim.section).is_some() || scenarios.contains(&claim.section);
+            assert!(is_there, "{}: {}", claim.place, claim.section);
         }
     }
 
