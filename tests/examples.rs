@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use tungstenite::protocol::WebSocket;
+use tungstenite::{Error, Message};
+
 /// The program, of the same profile as this test.
 fn example(name: &str) -> Command {
     let test = env::current_exe().unwrap();
@@ -190,4 +193,74 @@ fn http_server_answers_requests_however_they_arrive() {
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
     server.interrupt();
+}
+
+type Guest = WebSocket<TcpStream>;
+
+/// Comes into the room, as the guest of this number.
+fn enter(server: &Server, number: u32) -> Guest {
+    let url = format!("ws://{}/chat", server.address);
+    let (mut guest, response) = tungstenite::client(url, server.connect()).unwrap();
+    assert_eq!(response.status(), 101);
+    assert_eq!(hears(&mut guest), format!("guest {number} has come"));
+    guest
+}
+
+fn hears(guest: &mut Guest) -> String {
+    guest.read().unwrap().into_text().unwrap().to_string()
+}
+
+#[test]
+fn chat_gives_a_page_and_tells_everybody_what_one_says() {
+    let server = Server::start("chat");
+    let mut page = String::new();
+    let mut stream = server.connect();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    stream.read_to_string(&mut page).unwrap();
+    let (head, body) = page.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains(&format!("Content-Length: {}\r\n", body.len())),
+        "{head}"
+    );
+    assert!(body.contains("new WebSocket(`ws://${location.host}/chat`)"));
+
+    let mut one = enter(&server, 1);
+    let mut two = enter(&server, 2);
+    assert_eq!(hears(&mut one), "guest 2 has come");
+    for text in ["hello", "<b>not bold</b> \u{1f600}"] {
+        two.send(Message::text(text)).unwrap();
+        for guest in [&mut one, &mut two] {
+            assert_eq!(hears(guest), format!("guest 2: {text}"));
+        }
+    }
+    one.send(Message::Ping("still there".into())).unwrap();
+    assert_eq!(one.read().unwrap(), Message::Pong("still there".into()));
+    two.close(None).unwrap();
+    assert!(matches!(two.read(), Ok(Message::Close(_))));
+    assert!(matches!(two.read(), Err(Error::ConnectionClosed)));
+    assert_eq!(hears(&mut one), "guest 2 has left");
+    assert_eq!(server.interrupt(), "");
+    assert!(one.read().is_err(), "closed by the server");
+}
+
+#[test]
+fn chat_puts_out_who_does_not_keep_up_and_waits_for_nobody() {
+    let server = Server::start("chat");
+    let mut talks = enter(&server, 1);
+    let _deaf = enter(&server, 2);
+    assert_eq!(hears(&mut talks), "guest 2 has come");
+    // More than the kernel keeps for the deaf one, and its outbox beside: some thousands.
+    let long = "x".repeat(4000);
+    let said = format!("guest 1: {long}");
+    for _ in 0..100_000 {
+        talks.send(Message::text(long.as_str())).unwrap();
+        let heard = hears(&mut talks);
+        if heard == "guest 2 has left" {
+            return;
+        }
+        assert!(heard == said);
+    }
+    panic!("guest 2 reads nothing, and is still there");
 }
