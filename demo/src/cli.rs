@@ -9,24 +9,23 @@
 #![forbid(unsafe_code)]
 
 use std::env;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rustix::process::Pid;
 
 use crate::arguments::{Cli, Given, Order, refuse};
 use crate::cleanup::Cleanup;
-use crate::environment::Environment;
 use crate::experiments::{self, Experiment};
 use crate::lab::Lab;
 use crate::options::Options;
 use crate::os;
+use crate::outputs::Sink;
 use crate::present::Printer;
-use crate::progress::Progress;
-use crate::report::{Effort, Report};
-use crate::section;
+use crate::report::Effort;
+use crate::run::Run;
 use crate::text::Palette;
 
 /// Does what was asked for.
@@ -34,8 +33,13 @@ pub fn execute(cli: Cli) -> ExitCode {
     let effort = cli.effort();
     match cli.command {
         None => {
-            let all = experiments::ALL.to_vec();
-            measure(all, effort, &Options::default(), cli.json)
+            let run = Run {
+                experiments: experiments::ALL.to_vec(),
+                effort,
+                options: Options::default(),
+                is_tour: true,
+            };
+            measure(&run, cli.json)
         }
         Some(Order::Run { names, given }) => run(&chosen(&names), effort, &given, cli.json),
         Some(Order::List) => list(cli.json),
@@ -67,7 +71,13 @@ fn run(
     {
         return status(outcome);
     }
-    measure(chosen.to_vec(), effort, &given.0, json)
+    let run = Run {
+        experiments: chosen.to_vec(),
+        effort,
+        options: given.0.clone(),
+        is_tour: false,
+    };
+    measure(&run, json)
 }
 
 /// The experiments of these names, each once, in the order in which they are first named.
@@ -105,12 +115,7 @@ fn help(experiment: &str, parent: i32, lab: impl FnOnce(Box<dyn Write>) -> Lab) 
     ExitCode::SUCCESS
 }
 
-fn measure(
-    experiments: Vec<&'static dyn Experiment>,
-    effort: Effort,
-    options: &Options,
-    json: Option<PathBuf>,
-) -> ExitCode {
+fn measure(run: &Run, json: Option<PathBuf>) -> ExitCode {
     let cleanup = match Cleanup::install() {
         Ok(cleanup) => cleanup,
         Err(error) => {
@@ -125,41 +130,8 @@ fn measure(
             return ExitCode::from(2);
         }
     };
-    status(tour(&experiments, effort, options, sink, &cleanup))
-}
-
-/// Measures, prints each section as soon as it is known, and writes the JSON at the end.
-///
-/// Returns whether everything could be measured.
-fn tour(
-    experiments: &[&'static dyn Experiment],
-    effort: Effort,
-    options: &Options,
-    sink: Sink,
-    cleanup: &Cleanup,
-) -> io::Result<bool> {
-    let mut printer = printer(matches!(sink, Sink::Stdout));
-    let progress = Progress::on_stderr();
-    let mut printed = printer.machine(&Environment::look(true));
-    let mut sections = Vec::new();
-    for (index, experiment) in experiments.iter().enumerate() {
-        if printed.is_err() && matches!(sink, Sink::Nowhere) {
-            // Nobody would ever see the rest.
-            break;
-        }
-        progress.section(experiment.name(), index, experiments.len());
-        let section = section::measure(*experiment, effort, options, cleanup, &progress);
-        printed = printed.and_then(|()| printer.section(&section));
-        sections.push(section);
-    }
-    let complete = sections.iter().all(|section| section.failures.is_empty());
-    let report = Report {
-        demo: env!("CARGO_PKG_VERSION").to_owned(),
-        mode: effort,
-        sections,
-    };
-    sink.write(&report, cleanup)?;
-    printed.map(|()| complete)
+    let printer = printer(matches!(sink, Sink::Stdout));
+    status(run.measure(sink, &cleanup, printer))
 }
 
 /// The exit status for what a run came to; says on stderr what went wrong.
@@ -186,66 +158,6 @@ fn printer(stdout_is_taken: bool) -> Printer {
         let palette = Palette::for_output(io::stdout().is_terminal());
         Printer::new(Box::new(io::stdout()), palette)
     }
-}
-
-/// Where the JSON goes.
-enum Sink {
-    Nowhere,
-    Stdout,
-    File(File, PathBuf),
-}
-
-impl Sink {
-    /// Opens the file before anything is measured, so that a path that cannot be written costs no wait.
-    /// What it held before stays until there is something to replace it with.
-    fn open(json: Option<PathBuf>, cleanup: &Cleanup) -> io::Result<Sink> {
-        let Some(path) = json else {
-            return Ok(Sink::Nowhere);
-        };
-        if path == Path::new("-") {
-            return Ok(Sink::Stdout);
-        }
-        let is_new = !path.try_exists().unwrap_or(false);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
-        let file = file.map_err(|error| because(&path, &error))?;
-        if is_new {
-            cleanup.file_made(path.clone());
-        }
-        Ok(Sink::File(file, path))
-    }
-
-    fn write(self, report: &Report, cleanup: &Cleanup) -> io::Result<()> {
-        let mut text = serde_json::to_string_pretty(report)?;
-        text.push('\n');
-        match self {
-            Sink::Nowhere => Ok(()),
-            Sink::Stdout => io::stdout().write_all(text.as_bytes()),
-            Sink::File(file, path) => {
-                replace(file, text.as_bytes()).map_err(|error| because(&path, &error))?;
-                cleanup.file_filled(&path);
-                Ok(())
-            }
-        }
-    }
-}
-
-fn replace(mut file: File, content: &[u8]) -> io::Result<()> {
-    // A device or a pipe has no length to cut.
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
-    file.write_all(content)
-}
-
-fn because(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(
-        error.kind(),
-        format!("cannot write {}: {error}", path.display()),
-    )
 }
 
 #[cfg(test)]

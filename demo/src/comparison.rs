@@ -12,12 +12,8 @@
 //! ```
 //!
 //! A claim belongs to one section, which gives an [`Answer`] to it: the verdict, the value measured, and why.
-//! [`answer_to`] finds it again for the table at the end of a run.
+//! [`standing`] finds it again for the table at the end of a run.
 #![forbid(unsafe_code)]
-#![allow(
-    dead_code,
-    reason = "an interface: the sections and scenarios that need the rest follow"
-)]
 
 use std::fmt;
 
@@ -213,11 +209,82 @@ impl Answer {
     }
 }
 
-/// The answer to the claim at `place`, if its section was run and could judge it.
-pub fn answer_to(sections: &[Section], place: Place) -> Option<&Answer> {
-    let mut answers = sections.iter().flat_map(|section| &section.answers);
-    answers.find(|answer| answer.claim == place)
+/// What a run has to say about a claim.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Standing<'a> {
+    /// Its section has judged it.
+    Answered(&'a Answer),
+    /// Its section was run, and could not judge it.
+    Unanswered,
+    /// Its section was not run.
+    NotRun,
 }
+
+/// What the run of `sections` has to say about `claim`.
+pub fn standing<'a>(sections: &'a [Section], claim: &Claim) -> Standing<'a> {
+    let mut answers = sections.iter().flat_map(|section| &section.answers);
+    match answers.find(|answer| answer.claim == claim.place) {
+        Some(answer) => Standing::Answered(answer),
+        None if sections.iter().any(|section| section.name == claim.section) => {
+            Standing::Unanswered
+        }
+        None => Standing::NotRun,
+    }
+}
+
+/// The verdicts of a run, counted: `"Of 45 claims 20 are confirmed, ..."`.
+pub fn tally(sections: &[Section]) -> String {
+    let standings: Vec<Standing<'_>> = CLAIMS
+        .iter()
+        .map(|claim| standing(sections, claim))
+        .collect();
+    let with = |outcome| {
+        let is = |standing: &&Standing<'_>| matches!(standing, Standing::Answered(answer) if answer.outcome == outcome);
+        standings.iter().filter(is).count()
+    };
+    let without = |standing| standings.iter().filter(|other| **other == standing).count();
+    let (confirmed, refuted) = (with(Outcome::Confirmed), with(Outcome::Refuted));
+    let depends = with(Outcome::Depends);
+    let (unanswered, not_run) = (without(Standing::Unanswered), without(Standing::NotRun));
+    let mut text = format!(
+        "Of {} claims {confirmed} are confirmed, {refuted} refuted, {depends} depend",
+        CLAIMS.len()
+    );
+    if unanswered > 0 {
+        text.push_str(&format!(", {unanswered} could not be judged here"));
+    }
+    if not_run > 0 {
+        text.push_str(&format!(", {not_run} belong to sections that were not run"));
+    }
+    text.push('.');
+    text
+}
+
+/// The claims outside the table, by the part of the text that they stand in, with its heading.
+pub fn lists() -> [(&'static str, Vec<&'static Claim>); 4] {
+    let of = |is_part: fn(Place) -> bool| CLAIMS.iter().filter(move |claim| is_part(claim.place));
+    [
+        (
+            "What the prose says",
+            of(|place| matches!(place, Place::Prose(_))).collect(),
+        ),
+        (
+            "What it recommends",
+            of(|place| matches!(place, Place::Scenario(_))).collect(),
+        ),
+        (
+            "The code glimpse",
+            of(|place| place == Place::Glimpse).collect(),
+        ),
+        (
+            "The takeaways",
+            of(|place| matches!(place, Place::Takeaway(_))).collect(),
+        ),
+    ]
+}
+
+/// The columns of the table, in the text's order.
+pub const COLUMNS: [Body; 3] = [Body::Process, Body::Thread, Body::Coroutine];
 
 /// The claim at `place`.
 pub fn claim_at(place: Place) -> &'static Claim {
@@ -335,11 +402,17 @@ mod tests {
             );
         }
         for feature in Feature::ALL {
-            for body in [Process, Thread, Coroutine] {
+            for body in COLUMNS {
                 assert!(!claim_at(Place::Cell(feature, body)).text.is_empty());
             }
         }
         assert_eq!(CLAIMS.len(), 27 + 9 + 5 + 1 + 3);
         assert!(Place::try_from("isolation/baseline".to_owned()).is_err());
+    }
+
+    #[test]
+    fn every_claim_stands_in_the_table_or_in_a_list() {
+        let listed: usize = lists().iter().map(|(_, claims)| claims.len()).sum();
+        assert_eq!(Feature::ALL.len() * COLUMNS.len() + listed, CLAIMS.len());
     }
 }

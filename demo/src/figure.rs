@@ -260,6 +260,14 @@ pub struct Timeline {
     pub lanes: Vec<Lane>,
 }
 
+impl Timeline {
+    /// When the last span ends, in nanoseconds since it began; 0 of nothing.
+    pub fn end(&self) -> u64 {
+        let spans = self.lanes.iter().flat_map(|lane| &lane.spans);
+        spans.map(|&(_, to)| to).max().unwrap_or(0)
+    }
+}
+
 /// One unit of a timeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

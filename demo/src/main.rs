@@ -3,12 +3,13 @@
 //! ```text
 //!   arguments, options
 //!    │
-//!   cli ──> section ──> conduct ──> helper process: lab ──> experiments::{switch, creation, ...}
-//!    │         │            │                                  │ baseline, coroutine, thread, process
-//!    │         │            └─ cleanup (Ctrl-C), progress      └─ link, delivery, race, climb, crowd, memory, limits, os
-//!    │         └─ report (claim, rows, verdict, excerpt, figure) + environment
-//!    │            comparison (the text, and its answers)
-//!    └─ present (terminal), --json
+//!   cli ──> run ──> section ──> conduct ──> helper process: lab ──> experiments::{switch, creation, ...}
+//!            │       │            │                                  │ baseline, coroutine, thread, process
+//!            │       │            └─ cleanup (Ctrl-C), progress      └─ link, delivery, race, climb, crowd, memory, limits, os
+//!            │       └─ report (claim, rows, verdict, excerpt, figure) + environment
+//!            │          comparison (the text, and its answers)
+//!            ├─ present, text (terminal)
+//!            └─ outputs (--json)
 //! ```
 //!
 //! Reading order: `experiments` (what an experiment is, how to add one) -> one experiment -> `lab` (where it
@@ -29,14 +30,17 @@ mod figure;
 mod lab;
 mod limits;
 mod link;
+mod matrix;
 mod memory;
 mod options;
 mod os;
+mod outputs;
 mod present;
 mod progress;
 mod quantity;
 mod race;
 mod report;
+mod run;
 mod scenarios;
 mod section;
 mod stats;

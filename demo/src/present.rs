@@ -5,8 +5,12 @@ use std::io::{self, Write};
 
 use crate::environment::Environment;
 use crate::experiments;
-use crate::report::{Outcome, Section};
-use crate::text::{COLUMNS, Palette, hanging, table};
+use crate::report::{Layout, Section};
+use crate::text::claims::claims;
+use crate::text::lanes::lanes;
+use crate::text::matrix::matrix;
+use crate::text::table::table;
+use crate::text::{COLUMNS, Paint, Palette, hanging, paint_of, word};
 
 /// Prints in plain text of at most 100 columns.
 pub struct Printer {
@@ -49,13 +53,7 @@ impl Printer {
 
     /// One section.
     pub fn section(&mut self, section: &Section) -> io::Result<()> {
-        let palette = self.palette;
-        let rule = "=".repeat(COLUMNS - section.name.len() - 4);
-        writeln!(
-            self.out,
-            "\n{}",
-            palette.bold(&format!("== {} {rule}", section.name))
-        )?;
+        self.rule(&section.name)?;
         self.hanging("Claim    ", &section.claim)?;
         for (index, sentence) in section.method.iter().enumerate() {
             self.hanging(if index == 0 { "Run      " } else { "         " }, sentence)?;
@@ -65,10 +63,16 @@ impl Printer {
             self.hanging("Column   ", &format!("{name}: {}", metric.meaning))?;
         }
         writeln!(self.out)?;
-        for line in table(&section.metrics, &section.rows) {
-            writeln!(self.out, "{line}")?;
-        }
+        let lines = match section.layout {
+            Layout::List => table(&section.metrics, &section.rows),
+            Layout::Matrix => matrix(&section.metrics, &section.rows),
+        };
+        self.lines(&lines)?;
         writeln!(self.out)?;
+        for timeline in &section.timelines {
+            self.lines(&lanes(timeline))?;
+            writeln!(self.out)?;
+        }
         self.verdict(section)?;
         for caution in &section.cautions {
             if self.said.contains(caution) {
@@ -82,29 +86,76 @@ impl Printer {
         self.out.flush()
     }
 
+    /// The code of a section: for one that is run alone.
+    pub fn code(&mut self, section: &Section) -> io::Result<()> {
+        for excerpt in &section.code {
+            self.hanging("Code     ", &format!("{}:{}", excerpt.file, excerpt.line))?;
+            writeln!(self.out)?;
+            for line in excerpt.code.lines() {
+                // Code is not wrapped at its spaces; a line that is too long is cut where the terminal would.
+                let chars: Vec<char> = line.chars().collect();
+                let pieces = chars.chunks(COLUMNS - 2);
+                for piece in pieces {
+                    writeln!(self.out, "  {}", piece.iter().collect::<String>())?;
+                }
+                if chars.is_empty() {
+                    writeln!(self.out)?;
+                }
+            }
+            writeln!(self.out)?;
+        }
+        self.out.flush()
+    }
+
+    /// What the sections say about the claims of the comparison; of those that were run, or, for the `whole`
+    /// text, of all.
+    pub fn comparison(&mut self, sections: &[Section], whole: bool) -> io::Result<()> {
+        let lines = claims(self.palette, sections, whole);
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.rule("comparison")?;
+        self.lines(&lines)?;
+        self.out.flush()
+    }
+
+    /// A line at the very end.
+    pub fn remark(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.out)?;
+        self.hanging("", text)?;
+        self.out.flush()
+    }
+
+    fn rule(&mut self, name: &str) -> io::Result<()> {
+        let rule = "=".repeat(COLUMNS.saturating_sub(name.len() + 4));
+        let line = self.palette.bold(&format!("== {name} {rule}"));
+        writeln!(self.out, "\n{line}")
+    }
+
+    fn lines(&mut self, lines: &[String]) -> io::Result<()> {
+        for line in lines {
+            writeln!(self.out, "{line}")?;
+        }
+        Ok(())
+    }
+
     fn verdict(&mut self, section: &Section) -> io::Result<()> {
         let Some(verdict) = &section.verdict else {
             return self.painted(Palette::red, "Verdict  ", "none: too little was measured");
         };
-        let (paint, word): (fn(Palette, &str) -> String, _) = match verdict.outcome {
-            Outcome::Confirmed => (Palette::green, "CONFIRMED"),
-            Outcome::Refuted => (Palette::red, "REFUTED"),
-            Outcome::Depends => (Palette::yellow, "DEPENDS"),
-        };
-        self.painted(paint, "Verdict  ", word)?;
+        self.painted(
+            paint_of(verdict.outcome),
+            "Verdict  ",
+            word(verdict.outcome),
+        )?;
         self.hanging("Why      ", &verdict.why)
     }
 
     fn hanging(&mut self, head: &str, text: &str) -> io::Result<()> {
-        self.painted(|_, line| line.to_owned(), head, text)
+        self.painted(Palette::plain, head, text)
     }
 
-    fn painted(
-        &mut self,
-        paint: fn(Palette, &str) -> String,
-        head: &str,
-        text: &str,
-    ) -> io::Result<()> {
+    fn painted(&mut self, paint: Paint, head: &str, text: &str) -> io::Result<()> {
         for line in hanging(head, text) {
             writeln!(self.out, "{}", paint(self.palette, &line))?;
         }
@@ -116,24 +167,16 @@ impl Printer {
 mod tests {
     use super::*;
     use crate::lab::tests::Tape;
-    use crate::report::{Layout, Verdict};
+    use crate::report::{self, Outcome, Verdict};
 
     fn section(verdict: Option<Verdict>) -> Section {
         Section {
-            name: "switch".into(),
             claim: "a claim of many words ".repeat(20),
             method: vec!["a".into(), "b".into()],
-            code: vec![],
-            metrics: vec![],
-            layout: Layout::List,
-            rows: vec![],
             verdict,
-            answers: vec![],
-            figures: vec![],
-            timelines: vec![],
             cautions: vec!["virtual machine".into()],
             failures: vec!["thread: refused".into()],
-            environment: Environment::default(),
+            ..report::tests::section("switch")
         }
     }
 

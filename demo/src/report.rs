@@ -271,10 +271,30 @@ impl Findings<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::comparison::{Feature, Place};
     use serde_json::{Value, json};
+
+    /// A section of this name in which nothing was measured.
+    pub fn section(name: &str) -> Section {
+        Section {
+            name: name.into(),
+            claim: "c".into(),
+            method: vec!["m".into()],
+            code: vec![],
+            metrics: vec![],
+            layout: Layout::List,
+            rows: vec![],
+            verdict: None,
+            answers: vec![],
+            figures: vec![],
+            timelines: vec![],
+            cautions: vec![],
+            failures: vec![],
+            environment: Environment::default(),
+        }
+    }
 
     fn row(label: &str, units: Option<u64>, median: f64) -> Row {
         let value = Summary {
@@ -295,16 +315,7 @@ mod tests {
             demo: "0.1.0".into(),
             mode: Effort::Quick,
             sections: vec![Section {
-                name: "switch".into(),
-                claim: "c".into(),
-                method: vec!["m".into()],
-                code: vec![],
-                metrics: vec![Metric {
-                    name: "time".into(),
-                    unit: Unit::Nanoseconds,
-                    meaning: "t".into(),
-                }],
-                layout: Layout::List,
+                metrics: vec![Metric::new("time", Unit::Nanoseconds, "t")],
                 rows: vec![row("thread", None, 2.5)],
                 verdict: Some(Verdict {
                     outcome: Outcome::Depends,
@@ -316,11 +327,7 @@ mod tests {
                     "2.50 ns",
                     "a",
                 )],
-                figures: vec![],
-                timelines: vec![],
-                cautions: vec![],
-                failures: vec![],
-                environment: Environment::default(),
+                ..section("switch")
             }],
         }
     }

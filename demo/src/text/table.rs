@@ -1,78 +1,11 @@
-//! Laying out text for a terminal of 100 columns: wrapping, tables, bars, colour.
+//! A section's table as a list: a line for each row, a column for each metric.
 #![forbid(unsafe_code)]
 
-use std::env;
-
+use super::{COLUMNS, Cell, Notes, Palette, side_by_side, width};
 use crate::figure::full_label;
+use crate::matrix::notes as notes_of;
 use crate::quantity::{Scale, grouped};
 use crate::report::{Metric, Row, Unit};
-
-/// The widest line that the demo prints.
-pub const COLUMNS: usize = 100;
-
-/// Whether and how to colour; without colour every method returns its text unchanged.
-#[derive(Clone, Copy, Debug)]
-pub struct Palette {
-    on: bool,
-}
-
-impl Palette {
-    /// Colours if the output is a terminal that can show them and `NO_COLOR` is unset or empty.
-    ///
-    /// Source: <https://no-color.org>.
-    pub fn for_output(is_terminal: bool) -> Palette {
-        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Palette {
-            on: is_terminal && !refused && !dumb,
-        }
-    }
-
-    /// A heading.
-    pub fn bold(self, text: &str) -> String {
-        self.paint("1", text)
-    }
-
-    /// Good news.
-    pub fn green(self, text: &str) -> String {
-        self.paint("32", text)
-    }
-
-    /// Something to be careful about.
-    pub fn yellow(self, text: &str) -> String {
-        self.paint("33", text)
-    }
-
-    /// Bad news.
-    pub fn red(self, text: &str) -> String {
-        self.paint("31", text)
-    }
-
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.on {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
-    }
-}
-
-/// Breaks `text` at spaces into lines of at most `width` characters; a longer word stays whole.
-pub fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is always a line");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
-}
 
 /// A section's table: a header, a line for each row, then the notes that rows refer to.
 ///
@@ -83,9 +16,9 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 ///   [1] skipped: one CPU only
 /// ```
 ///
-/// One that is too wide for the terminal is set closer, then without its spreads.
+/// One that is too wide for the terminal is set closer, then without its spreads, then as several tables.
 pub fn table(metrics: &[Metric], rows: &[Row]) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = Notes::default();
     let labels: Vec<String> = rows.iter().map(|row| label(row, &mut notes)).collect();
     let counts: Vec<String> = rows.iter().map(count).collect();
 
@@ -99,11 +32,15 @@ pub fn table(metrics: &[Metric], rows: &[Row]) -> Vec<String> {
         let used = 2 + label_width + cells_width + gap + count_width;
         (gap, cells, cell_widths, used)
     };
-    let (gap, cells, cell_widths, used) = [(2, true), (1, true), (2, false)]
+    let fitting = [(2, true), (1, true), (2, false), (1, false)]
         .map(lay_out)
         .into_iter()
-        .find(|&(.., used)| used <= COLUMNS)
-        .unwrap_or_else(|| lay_out((1, false)));
+        .find(|&(.., used)| used <= COLUMNS);
+    let Some((gap, cells, cell_widths, used)) = fitting else {
+        let mut lines = several(metrics, rows, &labels);
+        lines.extend(notes.lines());
+        return lines;
+    };
     let between = " ".repeat(gap);
     let bars = match metrics {
         [only] => bars(only, rows, COLUMNS.saturating_sub(used + 2)),
@@ -123,42 +60,58 @@ pub fn table(metrics: &[Metric], rows: &[Row]) -> Vec<String> {
         let text = format!("{}  {}", line(label, row + 1, &counts[row]), bars[row]);
         lines.push(text.trim_end().to_owned());
     }
-    for (index, note) in notes.iter().enumerate() {
-        let mark = format!("[{}] ", index + 1);
-        lines.extend(hanging(&format!("  {mark}"), note));
-    }
+    lines.extend(notes.lines());
     lines
 }
 
-/// `head` and then `text` wrapped, its further lines indented to below its first.
-pub fn hanging(head: &str, text: &str) -> Vec<String> {
-    let indent = head.chars().count();
-    let wrapped = wrap(text, COLUMNS - indent);
-    let head_of = |line: usize| {
-        if line == 0 {
-            head.to_owned()
-        } else {
-            " ".repeat(indent)
+/// Tables with the same labels and as many of the metrics as fit into the terminal, one below the other.
+fn several(metrics: &[Metric], rows: &[Row], labels: &[String]) -> Vec<String> {
+    const LABEL_MAX: usize = 44;
+    const CELL_MAX: usize = 30;
+    let label_width = width(labels).clamp("what".len(), LABEL_MAX);
+    let mut lines = Vec::new();
+    let mut columns: Vec<(usize, Vec<String>)> = Vec::new();
+    let flush = |columns: &mut Vec<(usize, Vec<String>)>, lines: &mut Vec<String>| {
+        let widths = columns.iter().map(|&(width, _)| width);
+        let widths: Vec<usize> = [label_width].into_iter().chain(widths).collect();
+        let heads = ["what"]
+            .into_iter()
+            .chain(labels.iter().map(String::as_str));
+        for (index, head) in heads.enumerate() {
+            let cells = columns
+                .iter()
+                .map(|(width, cells)| Cell::new(&cells[index], *width));
+            let cells: Vec<Cell> = [Cell::new(head, label_width)]
+                .into_iter()
+                .chain(cells)
+                .collect();
+            lines.extend(side_by_side(Palette::OFF, &widths, &cells));
         }
+        columns.clear();
     };
-    let join = |(index, line): (usize, &String)| format!("{}{line}", head_of(index));
-    wrapped.iter().enumerate().map(join).collect()
+    for metric in metrics {
+        let cells = column(metric, rows, 1, false);
+        let cell_width = width(&cells).min(CELL_MAX);
+        let used: usize = columns.iter().map(|&(width, _)| width + 2).sum();
+        if 2 + label_width + used + 2 + cell_width > COLUMNS {
+            flush(&mut columns, &mut lines);
+            lines.push(String::new());
+        }
+        columns.push((cell_width, cells));
+    }
+    flush(&mut columns, &mut lines);
+    lines
 }
 
 /// The row's label with its units and the mark of its note, which is added to `notes` if it is new.
-fn label(row: &Row, notes: &mut Vec<String>) -> String {
+fn label(row: &Row, notes: &mut Notes) -> String {
     let mut label = match (row.units, row.size) {
         (Some(units), None) => format!("{:<9} {:>9}", row.label, grouped(units)),
         _ => full_label(row),
     };
-    let skipped = row.skipped.as_ref().map(|why| format!("skipped: {why}"));
-    for note in skipped.into_iter().chain(row.note.clone()) {
-        let known = notes.iter().position(|other| *other == note);
-        let number = known.unwrap_or_else(|| {
-            notes.push(note);
-            notes.len() - 1
-        });
-        label.push_str(&format!(" [{}]", number + 1));
+    for note in notes_of(row) {
+        label.push(' ');
+        label.push_str(&notes.mark(note));
     }
     label
 }
@@ -232,14 +185,6 @@ fn bars(metric: &Metric, rows: &[Row], width_max: usize) -> Vec<String> {
     medians.iter().map(bar).collect()
 }
 
-fn width(texts: &[String]) -> usize {
-    texts
-        .iter()
-        .map(|text| text.chars().count())
-        .max()
-        .unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,14 +213,6 @@ mod tests {
             values: values.collect(),
             ..Row::new(label, Body::Thread)
         }
-    }
-
-    #[test]
-    fn text_is_broken_at_spaces_and_nowhere_else() {
-        assert_eq!(wrap("aa bb cc", 5), ["aa bb", "cc"]);
-        assert_eq!(wrap("a  b\n c", 80), ["a b c"]);
-        assert_eq!(wrap("tooolong a", 4), ["tooolong", "a"]);
-        assert_eq!(wrap("", 4), [""]);
     }
 
     #[test]
@@ -331,6 +268,25 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_no_setting_makes_fit_becomes_several() {
+        let names = ["seen_by_the_parent", "ended_by_this", "what_was_left_of_it"];
+        let metrics = names.map(|name| metric(name, Unit::Words));
+        let mut wide = row(&"label ".repeat(12), &[]);
+        for name in names {
+            wide.words.insert(name.into(), "word ".repeat(10));
+        }
+        let lines = table(&metrics, &[wide]);
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= COLUMNS),
+            "{lines:#?}"
+        );
+        let heads = lines.iter().filter(|line| line.starts_with("  what"));
+        assert_eq!(heads.count(), 3);
+        let words = lines.iter().flat_map(|line| line.split_whitespace());
+        assert_eq!(words.filter(|word| *word == "word").count(), 30);
+    }
+
+    #[test]
     fn a_skipped_row_says_why_below_and_a_shared_reason_is_said_once() {
         let mut rows = [row("one", &[]), row("two", &[])];
         rows[0].skipped = Some("one CPU only".into());
@@ -347,11 +303,5 @@ mod tests {
     #[test]
     fn a_table_without_rows_is_its_header() {
         assert_eq!(table(&[metric("time", Unit::Nanoseconds)], &[]).len(), 1);
-    }
-
-    #[test]
-    fn without_a_terminal_nothing_is_coloured() {
-        assert_eq!(Palette::for_output(false).red("x"), "x");
-        assert_eq!(Palette { on: true }.red("x"), "\x1b[31mx\x1b[0m");
     }
 }
