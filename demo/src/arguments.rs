@@ -14,15 +14,18 @@ use clap::{
 use crate::conduct::BODY_COMMAND;
 use crate::experiments::{self, Experiment};
 use crate::options::{Choice, Options};
+use crate::outputs::Wanted;
 use crate::report::{Body, Effort};
 
 /// Coroutines, OS threads and forked processes side by side: each claim of the classic comparison measured
 /// and judged.
 ///
-/// Without a command every section is measured, in under 60 seconds.
+/// Without a command every section is measured, in a minute or so, and `demo-report.html` is written.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
-#[command(after_help = "Exit status: 0 measured; 1 something could not be measured; 2 usage.")]
+#[command(
+    after_help = "Exit status: 0 measured; 1 something could not be measured; 2 usage, or a file cannot be used."
+)]
 pub struct Cli {
     /// Measure less: about a second for each section
     #[arg(long, global = true, conflicts_with = "full")]
@@ -32,9 +35,8 @@ pub struct Cli {
     #[arg(long, global = true)]
     full: bool,
 
-    /// Write the figures as JSON to FILE, or to stdout (-), which then carries nothing else
-    #[arg(long, global = true, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub wanted: Wanted,
 
     /// What to do; `None`: measure every section
     #[command(subcommand)]

@@ -66,6 +66,13 @@ impl Cleanup {
         self.leftovers().files.retain(|file| file != path);
     }
 
+    /// Removes the files that were made and never filled: what should have been in them was not to be had.
+    pub fn discard_files(&self) {
+        for path in self.leftovers().files.drain(..) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// Makes an empty directory that only this user can enter, and that is gone when the result is dropped.
     ///
     /// # Errors

@@ -4,14 +4,14 @@
 //! |--------|-----------------------------------------------------------------------|
 //! | 0      | everything that was asked for was measured                            |
 //! | 1      | something could not be measured (the rest still was), or not be shown |
-//! | 2      | the command line makes no sense, or its file cannot be written        |
+//! | 2      | the command line makes no sense, or a file that it names cannot be used        |
 //! | 130    | interrupted by Ctrl-C, SIGTERM or SIGHUP                              |
 #![forbid(unsafe_code)]
 
 use std::env;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::process::Pid;
@@ -22,7 +22,7 @@ use crate::experiments::{self, Experiment};
 use crate::lab::Lab;
 use crate::options::Options;
 use crate::os;
-use crate::outputs::Sink;
+use crate::outputs::{Outputs, REPORT, Wanted};
 use crate::present::Printer;
 use crate::report::Effort;
 use crate::run::Run;
@@ -39,10 +39,18 @@ pub fn execute(cli: Cli) -> ExitCode {
                 options: Options::default(),
                 is_tour: true,
             };
-            measure(&run, cli.json)
+            let report = cli.wanted.report.clone();
+            let wanted = Wanted {
+                report: report.or_else(|| Some(REPORT.into())),
+                ..cli.wanted
+            };
+            measure(&run, wanted)
         }
-        Some(Order::Run { names, given }) => run(&chosen(&names), effort, &given, cli.json),
-        Some(Order::List) => list(cli.json),
+        Some(Order::Run { names, given }) => run(&chosen(&names), effort, &given, cli.wanted),
+        Some(Order::List) => {
+            refuse_outputs("list", &cli.wanted);
+            status(printer(false).catalogue().map(|()| true))
+        }
         Some(Order::Body {
             experiment,
             body,
@@ -63,7 +71,7 @@ fn run(
     chosen: &[&'static dyn Experiment],
     effort: Effort,
     given: &Given,
-    json: Option<PathBuf>,
+    wanted: Wanted,
 ) -> ExitCode {
     given.check(chosen);
     if let [only] = chosen
@@ -77,7 +85,7 @@ fn run(
         options: given.0.clone(),
         is_tour: false,
     };
-    measure(&run, json)
+    measure(&run, wanted)
 }
 
 /// The experiments of these names, each once, in the order in which they are first named.
@@ -91,11 +99,13 @@ fn chosen(names: &[String]) -> Vec<&'static dyn Experiment> {
     chosen
 }
 
-fn list(json: Option<PathBuf>) -> ExitCode {
-    if json.is_some() {
-        refuse("`list` measures nothing that could be written as JSON");
+/// A command that measures nothing has nothing to write.
+fn refuse_outputs(command: &str, wanted: &Wanted) {
+    if !wanted.is_empty() {
+        refuse(&format!(
+            "`{command}` measures nothing that could be written to a file"
+        ));
     }
-    status(printer(false).catalogue().map(|()| true))
 }
 
 /// Runs as a helper process.
@@ -115,7 +125,7 @@ fn help(experiment: &str, parent: i32, lab: impl FnOnce(Box<dyn Write>) -> Lab) 
     ExitCode::SUCCESS
 }
 
-fn measure(run: &Run, json: Option<PathBuf>) -> ExitCode {
+fn measure(run: &Run, wanted: Wanted) -> ExitCode {
     let cleanup = match Cleanup::install() {
         Ok(cleanup) => cleanup,
         Err(error) => {
@@ -123,15 +133,18 @@ fn measure(run: &Run, json: Option<PathBuf>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let sink = match Sink::open(json, &cleanup) {
-        Ok(sink) => sink,
+    let outcome = match Outputs::open(wanted, &cleanup) {
+        Ok(outputs) => {
+            let printer = printer(outputs.take_stdout());
+            status(run.measure(outputs, &cleanup, printer))
+        }
         Err(error) => {
             eprintln!("demo: {error}");
-            return ExitCode::from(2);
+            ExitCode::from(2)
         }
     };
-    let printer = printer(matches!(sink, Sink::Stdout));
-    status(run.measure(sink, &cleanup, printer))
+    cleanup.discard_files();
+    outcome
 }
 
 /// The exit status for what a run came to; says on stderr what went wrong.

@@ -9,11 +9,12 @@
 //!            │       └─ report (claim, rows, verdict, excerpt, figure) + environment
 //!            │          comparison (the text, and its answers)
 //!            ├─ present, text (terminal)
-//!            └─ outputs (--json)
+//!            └─ outputs ──> serde_json, csv, html ──> draw (SVG)
 //! ```
 //!
 //! Reading order: `experiments` (what an experiment is, how to add one) -> one experiment -> `lab` (where it
-//! runs) -> `stats` -> `conduct` and `cleanup` -> `report` -> `text` and `present`. The only `unsafe` is in `os`.
+//! runs) -> `stats` -> `conduct` and `cleanup` -> `report` -> `text` and `present` -> `html`
+//! and `draw`. The only `unsafe` is in `os`.
 
 mod arguments;
 mod cleanup;
@@ -22,11 +23,14 @@ mod climb;
 mod comparison;
 mod conduct;
 mod crowd;
+mod csv;
 mod delivery;
+mod draw;
 mod environment;
 mod excerpt;
 mod experiments;
 mod figure;
+mod html;
 mod lab;
 mod limits;
 mod link;

@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use crate::environment::Environment;
 use crate::experiments;
-use crate::report::{Layout, Section};
+use crate::report::{Effort, Layout, Report, Section};
 use crate::text::claims::claims;
 use crate::text::lanes::lanes;
 use crate::text::matrix::matrix;
@@ -40,6 +41,17 @@ impl Printer {
         for caution in self.said.clone() {
             self.painted(Palette::yellow, "Caution  ", &caution)?;
         }
+        self.out.flush()
+    }
+
+    /// What comes, and how long it takes.
+    pub fn tour(&mut self, sections: usize, effort: Effort) -> io::Result<()> {
+        let took = match effort {
+            Effort::Quick => format!("about {sections} seconds"),
+            Effort::Standard => "about a minute".to_owned(),
+            Effort::Full => format!("up to {sections} minutes"),
+        };
+        self.hanging("Tour     ", &format!("{sections} sections, {took}"))?;
         self.out.flush()
     }
 
@@ -119,7 +131,13 @@ impl Printer {
         self.out.flush()
     }
 
-    /// A line at the very end.
+    /// A file that was written. Its path is not wrapped, so that it can be copied.
+    pub fn written(&mut self, path: &Path) -> io::Result<()> {
+        writeln!(self.out, "Written: {}", path.display())?;
+        self.out.flush()
+    }
+
+    /// A line at the end, after an empty one.
     pub fn remark(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.out)?;
         self.hanging("", text)?;

@@ -56,6 +56,17 @@ pub enum Effort {
     Full,
 }
 
+impl Effort {
+    /// Its name, as in the JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Effort::Quick => "quick",
+            Effort::Standard => "standard",
+            Effort::Full => "full",
+        }
+    }
+}
+
 /// One experiment: a claim, what was run to test it, what came out, and what follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -8,7 +8,7 @@ use crate::cleanup::Cleanup;
 use crate::environment::Environment;
 use crate::experiments::Experiment;
 use crate::options::Options;
-use crate::outputs::Sink;
+use crate::outputs::Outputs;
 use crate::present::Printer;
 use crate::progress::Progress;
 use crate::quantity::with_unit;
@@ -32,13 +32,21 @@ impl Run {
     ///
     /// # Errors
     /// What kept the results from being shown or written, of which one is told; the others are tried nevertheless.
-    pub fn measure(&self, sink: Sink, cleanup: &Cleanup, mut printer: Printer) -> io::Result<bool> {
+    pub fn measure(
+        &self,
+        outputs: Outputs,
+        cleanup: &Cleanup,
+        mut printer: Printer,
+    ) -> io::Result<bool> {
         let begun = Instant::now();
         let progress = Progress::on_stderr();
         let mut printed = printer.machine(&Environment::look(true));
+        if self.is_tour {
+            printed = printed.and_then(|()| printer.tour(self.experiments.len(), self.effort));
+        }
         let mut sections = Vec::new();
         for (index, experiment) in self.experiments.iter().enumerate() {
-            if printed.is_err() && matches!(sink, Sink::Nowhere) {
+            if printed.is_err() && outputs.is_empty() {
                 // Nobody would ever see the rest.
                 break;
             }
@@ -56,8 +64,12 @@ impl Run {
             mode: self.effort,
             sections,
         };
-        sink.write(&report, cleanup)?;
-        printed.map(|()| complete)
+        let written = outputs.write(&report, self.is_tour, cleanup)?;
+        printed?;
+        for path in written {
+            printer.written(&path)?;
+        }
+        Ok(complete)
     }
 
     fn conclude(

@@ -1,6 +1,8 @@
 //! The demo as its users run it: the built program, its output, its exit status and what it leaves behind.
 #![forbid(unsafe_code)]
 
+mod outputs;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -188,13 +190,15 @@ fn a_json_file_is_replaced_as_a_whole() {
 
 #[test]
 fn what_makes_no_sense_on_the_command_line_exits_with_2() {
-    let senseless: [&[&str]; 6] = [
+    let senseless: [&[&str]; 8] = [
         &["run", "swich"],
         &["run"],
         &["runn"],
         &["--fast"],
         &["run", "switch", "--json"],
         &["list", "--json", "-"],
+        &["list", "--report", "x.html"],
+        &["--quick", "--full"],
     ];
     for arguments in senseless {
         let output = demo(arguments);

@@ -1,0 +1,179 @@
+//! What the demo writes besides the terminal, and what it does where it cannot.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use rustix::process::{Signal, kill_process};
+use serde_json::Value;
+
+use super::*;
+
+/// A directory that no other test uses, empty.
+fn directory(name: &str) -> PathBuf {
+    let path = path(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+#[test]
+fn one_run_writes_report_json_and_csv() {
+    let directory = directory("outputs");
+    let file = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (html, json, csv) = (file("r.html"), file("r.json"), file("r.csv"));
+    let files = ["--report", &html, "--json", &json, "--csv", &csv];
+    let output = demo(&[&["run", "switch", "--quick"][..], &files].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    for name in [&html, &json, &csv] {
+        let line = format!("Written: {name}");
+        assert!(stdout(&output).contains(&line), "{}", stdout(&output));
+    }
+
+    let page = fs::read_to_string(html).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+    assert!(page.contains("<svg") && page.contains("prefers-color-scheme: dark"));
+    for loads in [
+        "<script",
+        "<link",
+        "<img",
+        "src=",
+        "href=\"http",
+        "url(",
+        "@import",
+    ] {
+        assert!(!page.contains(loads), "{loads}");
+    }
+
+    let json: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let rows = json["sections"][0]["rows"].as_array().unwrap();
+    let csv = fs::read_to_string(csv).unwrap();
+    assert!(csv.starts_with("section,label,body,"));
+    assert_eq!(csv.lines().count(), 1 + rows.len());
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn the_tour_writes_its_report_where_it_is_started_and_ctrl_c_takes_it_away() {
+    let directory = directory("tour");
+    let child = command(&["--csv", "figures.csv"])
+        .current_dir(&directory)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    first_child(child.id());
+    let names = || -> BTreeSet<String> {
+        let entries = fs::read_dir(&directory).unwrap();
+        let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+        entries.map(|entry| name(entry.unwrap())).collect()
+    };
+    let both = ["demo-report.html", "figures.csv"].map(String::from);
+    assert_eq!(names(), BTreeSet::from(both));
+    kill_process(pid_of(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(names(), BTreeSet::new());
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_refused_before_the_tour_begins() {
+    let directory = directory("refused");
+    fs::create_dir(directory.join("demo-report.html")).unwrap();
+    let output = command(&["--json", "figures.json"])
+        .current_dir(&directory)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    let message = stderr(&output);
+    assert!(
+        message.contains("cannot write demo-report.html") && message.contains("--report"),
+        "{message}"
+    );
+    // The other file had been made by then.
+    assert!(!directory.join("figures.json").exists());
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn two_outputs_cannot_share_a_target() {
+    let file = path("shared.txt");
+    let name = file.to_str().unwrap();
+    for target in [name, "-"] {
+        let output = demo(&["run", "hello", "--json", target, "--csv", target]);
+        assert_eq!(output.status.code(), Some(2), "{target}");
+        assert!(
+            stderr(&output).contains("two things"),
+            "{}",
+            stderr(&output)
+        );
+        assert!(output.stdout.is_empty() && !file.exists(), "{target}");
+    }
+}
+
+/// The fields that the README's table whose head begins with `head` documents.
+fn documented(readme: &str, head: &str) -> BTreeSet<String> {
+    let head = format!("| {head} |");
+    let lines = readme.lines().skip_while(|line| !line.starts_with(&head));
+    let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
+    let fields = |row: &str| -> Vec<String> {
+        let first = row.split('|').nth(1).unwrap_or_default();
+        first
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(String::from)
+            .collect()
+    };
+    rows.flat_map(fields).collect()
+}
+
+fn fields(json: &Value) -> BTreeSet<String> {
+    json.as_object()
+        .expect("an object")
+        .keys()
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn the_json_has_the_fields_that_the_readme_documents_and_no_other() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let output = demo(&["run", "hello", "--quick", "--json", "-"]);
+    let json: Value = serde_json::from_slice(&output.stdout).expect("only JSON");
+    let section = &json["sections"][0];
+    let objects = [
+        ("field of the report", &json),
+        ("field of a section", section),
+        ("field of a row", &section["rows"][0]),
+        ("field of `environment`", &section["environment"]),
+    ];
+    for (head, object) in objects {
+        assert_eq!(documented(&readme, head), fields(object), "{head}");
+    }
+    let names = |text: &str| -> BTreeSet<String> { text.split(", ").map(String::from).collect() };
+    let golden = [
+        (&section["metrics"][0], "name, unit, meaning"),
+        (&section["verdict"], "outcome, why"),
+        (&section["answers"][0], "claim, outcome, value, why"),
+        (&section["code"][0], "file, line, code"),
+        (
+            &section["rows"][0]["values"]["both_said"],
+            "median, p5, p95, n",
+        ),
+        (&section["figures"][0], "title, kind, x, y, series, marks"),
+        (&section["figures"][0]["y"], "name, unit, logarithmic"),
+        (&section["figures"][0]["series"][0], "name, body, points"),
+        (
+            &section["figures"][0]["series"][0]["points"][0],
+            "x, y, p5, p95",
+        ),
+    ];
+    for (object, expected) in golden {
+        assert_eq!(fields(object), names(expected));
+        // Documented in the text of a table's cell, as `{name, unit, ...}`.
+        assert!(readme.contains(&format!("{{{expected}}}")), "{expected}");
+    }
+}
