@@ -56,6 +56,15 @@ pub enum Order {
         #[command(flatten)]
         given: Given,
     },
+    /// Set two reports, written with --json, side by side: ratios, verdicts that differ
+    Compare {
+        /// The JSON of one run
+        #[arg(value_name = "A.json")]
+        first: PathBuf,
+        /// The JSON of another: its figures are divided by the first's
+        #[arg(value_name = "B.json")]
+        second: PathBuf,
+    },
     /// One body of an experiment, in a helper process
     #[command(name = BODY_COMMAND, hide = true)]
     Body {

@@ -18,6 +18,7 @@ use rustix::process::Pid;
 
 use crate::arguments::{Cli, Given, Order, refuse};
 use crate::cleanup::Cleanup;
+use crate::compare;
 use crate::experiments::{self, Experiment};
 use crate::lab::Lab;
 use crate::options::Options;
@@ -50,6 +51,10 @@ pub fn execute(cli: Cli) -> ExitCode {
         Some(Order::List) => {
             refuse_outputs("list", &cli.wanted);
             status(printer(false).catalogue().map(|()| true))
+        }
+        Some(Order::Compare { first, second }) => {
+            refuse_outputs("compare", &cli.wanted);
+            side_by_side(&first, &second)
         }
         Some(Order::Body {
             experiment,
@@ -105,6 +110,26 @@ fn refuse_outputs(command: &str, wanted: &Wanted) {
         refuse(&format!(
             "`{command}` measures nothing that could be written to a file"
         ));
+    }
+}
+
+/// Compares two reports.
+fn side_by_side(first: &Path, second: &Path) -> ExitCode {
+    let read = |path| {
+        compare::read(path).map_err(|why| {
+            eprintln!("demo: {why}");
+            ExitCode::from(2)
+        })
+    };
+    let reports = read(first).and_then(|first| Ok((first, read(second)?)));
+    match reports {
+        Ok((one, other)) => {
+            let names = [first, second].map(|path| path.display().to_string());
+            let [first, second] = &names;
+            let shown = printer(false).versus([(first, &one), (second, &other)]);
+            status(shown.map(|()| true))
+        }
+        Err(status) => status,
     }
 }
 

@@ -10,6 +10,7 @@
 //!            │          comparison (the text, and its answers)
 //!            ├─ present, text (terminal)
 //!            └─ outputs ──> serde_json, csv, html ──> draw (SVG)
+//!   cli ──> compare ──> text
 //! ```
 //!
 //! Reading order: `experiments` (what an experiment is, how to add one) -> one experiment -> `lab` (where it
@@ -20,6 +21,7 @@ mod arguments;
 mod cleanup;
 mod cli;
 mod climb;
+mod compare;
 mod comparison;
 mod conduct;
 mod crowd;

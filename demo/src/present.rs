@@ -11,6 +11,7 @@ use crate::text::claims::claims;
 use crate::text::lanes::lanes;
 use crate::text::matrix::matrix;
 use crate::text::table::table;
+use crate::text::versus::versus;
 use crate::text::{COLUMNS, Paint, Palette, hanging, paint_of, word};
 
 /// Prints in plain text of at most 100 columns.
@@ -52,6 +53,12 @@ impl Printer {
             Effort::Full => format!("up to {sections} minutes"),
         };
         self.hanging("Tour     ", &format!("{sections} sections, {took}"))?;
+        self.out.flush()
+    }
+
+    /// Two reports side by side; each with the name of its file.
+    pub fn versus(&mut self, reports: [(&str, &Report); 2]) -> io::Result<()> {
+        self.lines(&versus(self.palette, reports))?;
         self.out.flush()
     }
 

@@ -6,12 +6,14 @@
 //! | [`matrix`] | the rows of a section, a column for each body                   |
 //! | [`lanes`]  | who ran when                                                    |
 //! | [`claims`] | the comparison: what the text says, what was measured, verdicts |
+//! | [`versus`] | two reports side by side                                        |
 #![forbid(unsafe_code)]
 
 pub mod claims;
 pub mod lanes;
 pub mod matrix;
 pub mod table;
+pub mod versus;
 
 use std::env;
 

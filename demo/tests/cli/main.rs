@@ -190,7 +190,7 @@ fn a_json_file_is_replaced_as_a_whole() {
 
 #[test]
 fn what_makes_no_sense_on_the_command_line_exits_with_2() {
-    let senseless: [&[&str]; 8] = [
+    let senseless: [&[&str]; 10] = [
         &["run", "swich"],
         &["run"],
         &["runn"],
@@ -198,6 +198,8 @@ fn what_makes_no_sense_on_the_command_line_exits_with_2() {
         &["run", "switch", "--json"],
         &["list", "--json", "-"],
         &["list", "--report", "x.html"],
+        &["compare", "a.json"],
+        &["compare", "a.json", "b.json", "--csv", "x.csv"],
         &["--quick", "--full"],
     ];
     for arguments in senseless {

@@ -177,3 +177,59 @@ fn the_json_has_the_fields_that_the_readme_documents_and_no_other() {
         assert!(readme.contains(&format!("{{{expected}}}")), "{expected}");
     }
 }
+
+#[test]
+fn two_reports_are_set_side_by_side() {
+    let (a, b) = (path("a.json"), path("b.json"));
+    let [first, second] = [&a, &b].map(|path| path.to_str().unwrap());
+    for (file, names) in [(first, &["hello", "switch"][..]), (second, &["hello"])] {
+        let options = ["--quick", "--json", file];
+        let output = demo(&[&["run"], names, &options].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let output = demo(&["compare", first, second]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(
+        text.contains("B / A") && text.contains("two coroutines"),
+        "{text}"
+    );
+    assert!(text.contains("Sections only in A: switch"), "{text}");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 100),
+        "{text}"
+    );
+    for file in [a, b] {
+        fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
+fn what_is_no_report_cannot_be_compared_and_the_message_says_why() {
+    let file = path("foreign.json");
+    let name = file.to_str().unwrap();
+    let contents = [
+        ("", "no JSON"),
+        ("{\"demo\": ", "no JSON"),
+        ("[1, 2]", "no report"),
+        ("{\"version\": 3}", "no report"),
+    ];
+    for (content, why) in contents {
+        fs::write(&file, content).unwrap();
+        let output = demo(&["compare", name, name]);
+        assert_eq!(output.status.code(), Some(2), "{content}");
+        assert!(output.stdout.is_empty());
+        let message = stderr(&output);
+        assert!(message.contains(why) && message.contains(name), "{message}");
+    }
+    fs::remove_file(&file).unwrap();
+    for missing in [name, env!("CARGO_TARGET_TMPDIR")] {
+        let output = demo(&["compare", missing, missing]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            stderr(&output).contains("cannot read"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
