@@ -4,7 +4,7 @@ mod net_support;
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
@@ -141,6 +141,78 @@ fn re5_what_epoll_refuses_is_an_error() {
             let own = unsafe { std::os::fd::BorrowedFd::borrow_raw(own) };
             let error = wait(own, Interest::Write).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        });
+    });
+}
+
+/// From now on this thread is refused to watch the descriptor of this number, as all are when their user has as many
+/// watches as `max_user_watches` allows; to lower that would concern the whole machine. False: filters of system calls
+/// cannot be had here.
+fn refuse_to_watch(number: RawFd) -> bool {
+    // What a filter sees of a call: its number, and at 16 the arguments, of 8 bytes each, the lower half first.
+    const CALL: u32 = 0;
+    const OPERATION: u32 = 24;
+    const DESCRIPTOR: u32 = 32;
+    let order = |code, k, jf| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf,
+        k,
+    };
+    let load = |from| order(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, from, 0);
+    let unless = |value, skip| order(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, skip);
+    let end = |by| order(libc::BPF_RET | libc::BPF_K, by, 0);
+    let mut filter = [
+        load(CALL),
+        unless(libc::SYS_epoll_ctl as u32, 5),
+        load(OPERATION),
+        unless(libc::EPOLL_CTL_ADD as u32, 3),
+        load(DESCRIPTOR),
+        unless(number as u32, 1),
+        end(libc::SECCOMP_RET_ERRNO | libc::ENOSPC as u32),
+        end(libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the first takes numbers; the second reads `program` and the filter behind it, which outlive the call.
+    unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const program,
+            ) == 0
+    }
+}
+
+#[test]
+#[cfg(target_endian = "little")]
+fn re5_too_many_watches_are_an_error_that_names_the_limit_and_the_runtime_goes_on() {
+    let name = "re5_too_many_watches_are_an_error_that_names_the_limit_and_the_runtime_goes_on";
+    in_own_process(name, || {
+        runtime::run(|| {
+            let (mut from, mut to) = runtime::io::pipe().unwrap();
+            if !refuse_to_watch(from.as_raw_fd()) {
+                println!("skipped: no filter of system calls can be had here");
+                return;
+            }
+            for _ in 0..2 {
+                let error = from.read(&mut [0]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::StorageFull);
+                assert!(error.to_string().contains("max_user_watches"), "{error}");
+            }
+            // What need not wait goes on,
+            to.write_all(b"x").unwrap();
+            expect(&from, b"x");
+            // as do those for whom there is room.
+            let another = from.try_clone().unwrap();
+            let waits = runtime::spawn_local(move || expect(&another, b"y"));
+            let_the_others_run();
+            assert!(!waits.is_finished());
+            to.write_all(b"y").unwrap();
+            waits.join().unwrap();
         });
     });
 }

@@ -177,16 +177,18 @@ impl<T: AsFd> Pollable<T> {
             match self.source.enlist(interest) {
                 Ok(enlisted) => return self.sleep(enlisted, reason, deadline),
                 Err(Refusal::Ready) => return Ok(Wake::Unparked),
-                Err(Refusal::Homeless) => self.register()?,
+                Err(Refusal::Homeless) => self.register(interest)?,
             }
         }
     }
 
     /// Makes the worker on which the first wait happens the descriptor's home.
     #[cold]
-    fn register(&self) -> io::Result<()> {
+    fn register(&self, interest: Interest) -> io::Result<()> {
         let reactor = worker::reactor().expect("a coroutine runs on a worker");
-        self.source.register(self.io.as_fd(), &reactor)
+        let registered = self.source.register(self.io.as_fd(), &reactor);
+        // Else what comes later would never be read: no call would try, and each be refused to wait.
+        registered.inspect_err(|_| self.source.side(interest).unspend())
     }
 
     /// Parks until the edge has come that `enlisted` stands in the list for.

@@ -65,6 +65,12 @@ impl Side {
         self.spent.store(edges.0, Ordering::Relaxed);
     }
 
+    /// Takes that back, because nobody is going to tell of the next edge: the next call tries for itself.
+    pub(crate) fn unspend(&self) {
+        let edges = self.edges.load(Ordering::Relaxed);
+        self.spent.store(edges - ONE_EDGE, Ordering::Relaxed);
+    }
+
     /// Says that such a call moved fewer bytes than it had room for, which means dry as well
     /// (epoll(7), question 9) unless something lies in the way.
     pub(crate) fn spend_short(&self, edges: Edges) {
@@ -99,6 +105,18 @@ mod tests {
         side.count(false);
         side.spend(before_the_call);
         assert!(!side.is_dry());
+    }
+
+    #[test]
+    fn what_is_taken_back_is_worth_a_try_again() {
+        let side = Side::new();
+        for _ in 0..2 {
+            side.spend(side.edges());
+            assert!(side.is_dry());
+            side.unspend();
+            assert!(!side.is_dry());
+            side.count(true);
+        }
     }
 
     #[test]

@@ -394,14 +394,14 @@ fn no_descriptor(cause: io::Error) -> io::Error {
     let remedy = "descriptors are limited by RLIMIT_NOFILE (ulimit -n) and fs.file-max";
     refused(
         cause,
-        "a worker cannot have its epoll instance and eventfd".into(),
+        "give a worker its epoll instance and eventfd".into(),
         remedy,
     )
 }
 
 fn no_thread(cause: io::Error) -> io::Error {
     let remedy = "threads are limited by RLIMIT_NPROC (ulimit -u), kernel.threads-max, the cgroup's pids.max and memory";
-    refused(cause, "a worker cannot have its thread".into(), remedy)
+    refused(cause, "give a worker its thread".into(), remedy)
 }
 
 impl fmt::Debug for Runtime {

@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use super::memory::refused;
 use crate::seam::sync::atomic::{AtomicBool, Ordering};
 
 /// What the kernel said about one descriptor: a set of `EPOLL*` bits.
@@ -52,6 +53,13 @@ impl Events {
     }
 }
 
+/// What is asked for of every descriptor.
+///
+/// Not `EPOLLEXCLUSIVE`, which would have the kernel wake one of several workers that watch a listener: it can be had
+/// without `EPOLLRDHUP` and `EPOLLPRI` only (epoll_ctl(2)), and whoever waits for one listener waits at one reactor.
+const WATCHED: i32 =
+    libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET;
+
 /// An epoll instance (close-on-exec).
 pub(crate) struct Epoll {
     fd: OwnedFd,
@@ -81,15 +89,17 @@ impl Epoll {
     ///
     /// # Errors
     /// `EPERM`: a regular file or directory, which cannot be waited for. `ENOSPC`: the limit in
-    /// `/proc/sys/fs/epoll/max_user_watches`. `EEXIST`: watched already. `ENOMEM`.
+    /// `/proc/sys/fs/epoll/max_user_watches`, which the error names. `EEXIST`: watched already. `ENOMEM`.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        let events =
-            libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET;
         let mut event = libc::epoll_event {
-            events: events as u32,
+            events: WATCHED as u32,
             u64: token,
         };
-        self.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &mut event)
+        let added = self.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &mut event);
+        added.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOSPC) => too_many_watches(error),
+            _ => error,
+        })
     }
 
     /// Ends the watch on `fd`, which must happen **before** it is closed.
@@ -177,6 +187,14 @@ impl Epoll {
     }
 }
 
+/// By itself the errno speaks of devices without space.
+#[cold]
+fn too_many_watches(cause: io::Error) -> io::Error {
+    let remedy =
+        "all epoll instances of a user watch as many as /proc/sys/fs/epoll/max_user_watches says";
+    refused(cause, "wait for one more descriptor".into(), remedy)
+}
+
 impl AsFd for Epoll {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -232,6 +250,37 @@ mod tests {
         assert_eq!(ceil_ms(Duration::from_nanos(1_000_001)), 2);
         assert_eq!(ceil_ms(Duration::MAX), i32::MAX);
         assert_eq!(timespec(Duration::MAX).tv_sec, i64::MAX);
+    }
+
+    #[test]
+    fn re9_nothing_is_watched_exclusively_and_the_kernel_would_not_have_it_so() {
+        let epoll = Epoll::new().unwrap();
+        let ready = crate::sys::eventfd::EventFd::new().unwrap();
+        let number = ready.as_fd().as_raw_fd();
+        let ask = |op, events| {
+            let (events, u64) = (events as u32, 1);
+            let mut event = libc::epoll_event { events, u64 };
+            let asked = epoll.control(op, number, &mut event);
+            asked.map_err(|error| error.raw_os_error().unwrap())
+        };
+        let exclusive = libc::EPOLLIN | libc::EPOLLET | libc::EPOLLEXCLUSIVE;
+        let (add, modify) = (libc::EPOLL_CTL_ADD, libc::EPOLL_CTL_MOD);
+        for further in [libc::EPOLLRDHUP, libc::EPOLLPRI, libc::EPOLLONESHOT] {
+            assert_eq!(ask(add, exclusive | further), Err(libc::EINVAL));
+        }
+        assert_eq!(ask(add, exclusive), Ok(()));
+        assert_eq!(ask(modify, libc::EPOLLIN), Err(libc::EINVAL));
+        assert_eq!(ask(modify, exclusive), Err(libc::EINVAL));
+
+        epoll.remove(number).unwrap();
+        epoll.add(ready.as_fd(), 1).unwrap();
+        let instance = epoll.as_fd().as_raw_fd();
+        let watched = std::fs::read_to_string(format!("/proc/self/fdinfo/{instance}")).unwrap();
+        let (_, events) = watched.split_once("events:").unwrap();
+        let events = events.split_whitespace().next().unwrap();
+        let events = u32::from_str_radix(events, 16).unwrap();
+        assert_eq!(events & libc::EPOLLEXCLUSIVE as u32, 0);
+        assert_eq!(events & WATCHED as u32, WATCHED as u32);
     }
 
     #[test]
