@@ -5,12 +5,12 @@ mod support;
 
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use net_support::pair;
+use net_support::{pair, wait_readable};
 use runtime::future::block_on;
 use runtime::{Builder, Runtime, coroutine, spawn, time};
 use support::panic_text;
@@ -21,30 +21,14 @@ fn one_worker() -> Runtime {
     Builder::new().embedded(true).build().unwrap()
 }
 
-/// poll(2) for the runtime's descriptor, until the deadline; whether it became readable.
-fn wait(runtime: &Runtime, deadline: Option<Instant>) -> bool {
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    // Rounded up, so that no wait ends before its deadline.
-    let ms = left.map_or(-1, |left| left.as_micros().div_ceil(1000) as i32);
-    let mut entry = libc::pollfd {
-        fd: runtime.as_fd().as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    // SAFETY: one live entry that is ours alone.
-    let told = unsafe { libc::poll(&raw mut entry, 1, ms) };
-    assert!(told >= 0, "{}", io::Error::last_os_error());
-    told == 1
-}
-
 fn is_readable(runtime: &Runtime) -> bool {
-    wait(runtime, Some(Instant::now()))
+    wait_readable(runtime, Some(Instant::now()))
 }
 
 /// A host that knows of nothing but the descriptor and the deadline, until `done`.
 fn drive_until(runtime: &Runtime, done: impl Fn() -> bool) {
     while !done() {
-        wait(runtime, runtime.next_deadline());
+        wait_readable(runtime, runtime.next_deadline());
         runtime.run_ready();
     }
 }

@@ -11,13 +11,14 @@ mod net_support;
 use std::env;
 use std::io::{self, Read, Write};
 use std::net::{self, SocketAddr};
-use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use net_support::*;
+use runtime::Builder;
 use runtime::net::TcpStream;
-use runtime::time;
+use runtime::process::Command;
 
 const CROWD: usize = 10_000;
 /// What a process has open beside the crowd.
@@ -53,31 +54,21 @@ fn raise_limit() -> u64 {
     }
 }
 
-/// Echoes on every connection, each in a coroutine of its own, until the clients of `test` have ended, well.
-fn serve(test: &'static str) {
-    raise_limit();
-    runtime::run(move || {
-        let (listener, address) = listener();
-        let acceptor = runtime::spawn(move || {
-            for stream in listener.into_incoming() {
-                let stream = stream.unwrap();
-                runtime::spawn(move || echo(stream));
-            }
-        });
-        let mut clients = Command::new(env::current_exe().unwrap())
-            .args(["--exact", test, "--test-threads", "1", "--nocapture"])
-            .env(SERVER, address.to_string())
-            .spawn()
-            .unwrap();
-        let ended = loop {
-            match clients.try_wait().unwrap() {
-                Some(status) => break status,
-                None => time::sleep(Duration::from_millis(10)),
-            }
-        };
-        assert!(ended.success());
-        acceptor.cancel();
+/// Has `answer` talk on every connection, each in a coroutine of its own, until the clients of `test` have ended, well.
+fn serve(test: &'static str, answer: fn(TcpStream) -> io::Result<()>) {
+    let (listener, address) = listener();
+    let acceptor = runtime::spawn(move || {
+        for stream in listener.into_incoming() {
+            let stream = stream.unwrap();
+            runtime::spawn(move || answer(stream));
+        }
     });
+    let clients = Command::new(env::current_exe().unwrap())
+        .args(["--exact", test, "--test-threads", "1", "--nocapture"])
+        .env(SERVER, address.to_string())
+        .status();
+    assert!(clients.unwrap().success());
+    acceptor.cancel();
 }
 
 const AT_ONCE: &str = "ten_thousand_connections_are_echoed_at_once";
@@ -86,7 +77,10 @@ const AT_ONCE: &str = "ten_thousand_connections_are_echoed_at_once";
 fn ten_thousand_connections_are_echoed_at_once() {
     play(
         AT_ONCE,
-        || serve(AT_ONCE),
+        || {
+            raise_limit();
+            runtime::run(|| serve(AT_ONCE, echo));
+        },
         |address| {
             raise_limit();
             runtime::run(|| {
@@ -120,31 +114,76 @@ fn talk(id: usize, mut stream: TcpStream) {
     stream.set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-const IDLE: &str = "so11_ten_thousand_idle_connections_do_not_slow_an_active_one";
+const IDLE: &str = "so11_ten_thousand_idle_connections_take_no_turns_of_an_active_one";
+
+/// The turns that the server's coroutines have had.
+static TURNS: AtomicU64 = AtomicU64::new(0);
+
+/// What asks for their number.
+const TURNS_PLEASE: &[u8] = b"?";
+
+/// An echo, but for the one question.
+fn count_or_echo(mut stream: TcpStream) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        let got = match stream.read(&mut buffer)? {
+            0 => return Ok(()),
+            got => &buffer[..got],
+        };
+        if got == TURNS_PLEASE {
+            stream.write_all(&TURNS.load(Ordering::Relaxed).to_le_bytes())?;
+        } else {
+            stream.write_all(got)?;
+        }
+    }
+}
 
 #[test]
-fn so11_ten_thousand_idle_connections_do_not_slow_an_active_one() {
+fn so11_ten_thousand_idle_connections_take_no_turns_of_an_active_one() {
     play(
         IDLE,
-        || serve(IDLE),
+        || {
+            raise_limit();
+            let runtime = Builder::new().embedded(true).build().unwrap();
+            let serving = runtime.spawn(|| serve(IDLE, count_or_echo));
+            while !serving.is_finished() {
+                wait_readable(&runtime, runtime.next_deadline());
+                TURNS.fetch_add(runtime.run_ready() as u64, Ordering::Relaxed);
+            }
+            serving.join().unwrap();
+        },
         |address| {
             raise_limit();
             let connect = || net::TcpStream::connect(address).unwrap();
             let active = connect();
             active.set_nodelay(true).unwrap();
-            let alone = p99(&active);
+            let turns = |mut stream: &net::TcpStream| {
+                let mut count = [0; 8];
+                stream.write_all(TURNS_PLEASE).unwrap();
+                stream.read_exact(&mut count).unwrap();
+                u64::from_le_bytes(count)
+            };
+            let ask = || {
+                let before = turns(&active);
+                let p99 = p99(&active);
+                (turns(&active) - before, p99)
+            };
+            let (alone, p99_alone) = ask();
             let mut idle: Vec<_> = (0..CROWD).map(|_| connect()).collect();
             // Accepted in order, so all are when the last is answered; and none has been forgotten.
             let last = idle.last_mut().unwrap();
             last.write_all(b"x").unwrap();
             expect(&*last, b"x");
-            // Whoever else is on the machine may spoil a measurement, not improve it.
-            let crowded = (0..3).map(|_| p99(&active)).min().unwrap();
-            println!("p99 of a request: {alone:?} alone, {crowded:?} beside {CROWD}");
-            assert!(
-                crowded <= 2 * alone,
-                "{crowded:?} is more than twice {alone:?}"
+            let (crowded, p99_crowded) = ask();
+            // The times are for who reads this. On a machine where others run they prove nothing.
+            println!(
+                "{REQUESTS} requests: {alone} turns alone, {crowded} beside {CROWD}; p99 {p99_alone:?}, {p99_crowded:?}"
             );
+            // A turn for each. Those of the call of `run_ready` that answers are not counted yet: it makes so many at most.
+            let uncounted = 1024;
+            for turns in [alone, crowded] {
+                assert!(turns.abs_diff(REQUESTS) <= uncounted, "{turns} turns");
+            }
             for stream in idle.iter_mut().step_by(1000) {
                 stream.write_all(b"y").unwrap();
                 expect(&*stream, b"y");
@@ -153,6 +192,9 @@ fn so11_ten_thousand_idle_connections_do_not_slow_an_active_one() {
         },
     );
 }
+
+const BATCHES: u64 = 10;
+const REQUESTS: u64 = BATCHES * 200;
 
 /// The 99th percentile of a request's time; of several batches the best.
 fn p99(mut stream: &net::TcpStream) -> Duration {
@@ -163,11 +205,13 @@ fn p99(mut stream: &net::TcpStream) -> Duration {
         Ok(begun.elapsed())
     };
     let batch = |_| {
-        let mut times: Vec<_> = (0..200).map(|_| request().unwrap()).collect();
+        let mut times: Vec<_> = (0..REQUESTS / BATCHES)
+            .map(|_| request().unwrap())
+            .collect();
         times.sort();
         times[times.len() * 99 / 100]
     };
-    (0..10).map(batch).min().unwrap()
+    (0..BATCHES).map(batch).min().unwrap()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runtime::net::{TcpListener, TcpStream};
 
@@ -100,6 +100,22 @@ pub fn cpu_time() -> Duration {
         used
     };
     Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+}
+
+/// poll(2): waits until `fd` is readable, or for the deadline; whether it is readable.
+pub fn wait_readable(fd: impl AsFd, deadline: Option<Instant>) -> bool {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    // Rounded up, so that no wait ends before its deadline.
+    let ms = left.map_or(-1, |left| left.as_micros().div_ceil(1000) as i32);
+    let mut entry = libc::pollfd {
+        fd: fd.as_fd().as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one live entry that is ours alone.
+    let told = unsafe { libc::poll(&raw mut entry, 1, ms) };
+    assert!(told >= 0, "{}", io::Error::last_os_error());
+    told == 1
 }
 
 /// Runs `claim` in a process of its own, because it changes what belongs to the process.
