@@ -7,6 +7,7 @@ mod support;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{cell::Cell, io};
 
@@ -191,6 +192,56 @@ fn ex1_a_worker_that_can_have_no_stack_leaves_coroutines_to_those_that_have_some
         });
     });
     end.returned();
+}
+
+// ---- Coroutines, where they are bounded ---------------------------------------------------------------
+
+/// What would be touched beyond the memory there is has no error to be had from the system: so a bound of our own.
+#[test]
+fn ex4_one_coroutine_more_than_the_bound_is_refused_and_when_one_has_ended_another_can_be() {
+    const MOST: usize = 100;
+    for workers in [1, 2] {
+        let bounded = Builder::new().workers(workers).max_coroutines(MOST);
+        let runtime = Arc::new(bounded.build().unwrap());
+        let outside = Arc::clone(&runtime);
+        runtime.run(move || {
+            let park: fn() = coroutine::park;
+            // The first is one of them.
+            let mut crowd: Vec<_> = (1..MOST).map(|_| coroutine::spawn(park)).collect();
+            for _ in 0..3 {
+                let captured = Rc::new(());
+                let inside = captured.clone();
+                let refused = usual().spawn_local(|| drop(inside)).unwrap_err();
+                assert_eq!(refused.kind(), ErrorKind::QuotaExceeded);
+                assert!(refused.to_string().contains("max_coroutines"), "{refused}");
+                assert_eq!(Rc::strong_count(&captured), 1, "the closure is dropped");
+                let sized = sized().spawn(park).unwrap_err();
+                assert_eq!(sized.to_string(), refused.to_string());
+                for text in [
+                    panic_text(|| coroutine::spawn(park)),
+                    panic_text(|| runtime::scope(|s| drop(s.spawn(park)))),
+                    panic_text(|| outside.spawn(park)),
+                ] {
+                    assert!(text.contains(&refused.to_string()), "{text}");
+                }
+                end_all(vec![crowd.pop().unwrap()]);
+                crowd.push(loop {
+                    // One that another worker has ended may not be counted yet.
+                    match usual().spawn(park) {
+                        Ok(another) => break another,
+                        Err(_) => runtime::yield_now(),
+                    }
+                });
+            }
+            end_all(crowd);
+            let sum: usize = (0..10 * MOST)
+                .map(|n| coroutine::spawn(move || n).join().unwrap())
+                .sum();
+            assert_eq!(sum, (0..10 * MOST).sum());
+        });
+    }
+    let none = Builder::new().max_coroutines(0).build().unwrap_err();
+    assert_eq!(none.kind(), ErrorKind::InvalidInput);
 }
 
 // ---- Threads and descriptors -----------------------------------------------------------------------

@@ -195,6 +195,9 @@
 //! (SIGABRT). Foreign code that was compiled without stack probes can step over the guard with a frame larger than it,
 //! silently: make [`Builder::guard_size`] larger than the largest such frame.
 //!
+//! **Memory is taken as stacks are touched**, not as they are had. A crowd that touches more than there is meets the
+//! kernel's out-of-memory killer, not an error; [`Builder::max_coroutines`] is the bound to set before.
+//!
 //! **A forked child** cannot use the runtime of its parent: it panics, saying so. Start programs by
 //! [`std::process::Command`], or fork before the first runtime.
 //!

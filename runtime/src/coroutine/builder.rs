@@ -48,8 +48,8 @@ impl Builder {
     /// As [`coroutine::spawn`](super::spawn()).
     ///
     /// # Errors
-    /// `OutOfMemory` and the like when there is no memory or address space for another stack;
-    /// `InvalidInput` for an absurd stack size. The closure is dropped; the runtime goes on.
+    /// `OutOfMemory` and the like when there is no memory or address space for another stack; `QuotaExceeded` when
+    /// [`max_coroutines`](crate::Builder::max_coroutines) are alive; `InvalidInput` for an absurd stack size. The closure is dropped; the runtime goes on.
     ///
     /// # Panics
     /// Outside a coroutine.
@@ -147,6 +147,7 @@ impl Builder {
     where
         F: FnOnce() -> T,
     {
+        shared.check_room()?;
         let birth = Birth {
             id: Id::take_one(),
             name: self.name,

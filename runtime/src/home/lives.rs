@@ -9,10 +9,10 @@ use crate::seam::sync::atomic::Ordering;
 use crate::task::{Ending, Joiner, TaskPtr};
 
 impl Home {
-    /// Sees to it that one more coroutine will find a stack.
+    /// Sees to it that one more coroutine may be, and will find a stack.
     ///
     /// # Errors
-    /// Those of mmap(2): no address space or memory is left.
+    /// Those of mmap(2): no address space or memory is left. `QuotaExceeded`: it would be one too many.
     #[inline(always)]
     pub(crate) fn reserve_stack(&self) -> io::Result<()> {
         if self.counts.spawned.load(Ordering::Relaxed) < self.spawned_max.get() {
@@ -24,6 +24,17 @@ impl Home {
 
     #[cold]
     fn reserve_more(&self) -> io::Result<()> {
+        self.shared.check_room()?;
+        self.find_stack()
+    }
+
+    /// Whether a coroutine that others have spawned would find a stack here.
+    pub(super) fn has_stack(&self) -> bool {
+        self.counts.spawned.load(Ordering::Relaxed) < self.spawned_max.get()
+            || self.find_stack().is_ok()
+    }
+
+    fn find_stack(&self) -> io::Result<()> {
         let counts = &*self.counts;
         let spawned = counts.spawned.load(Ordering::Relaxed);
         let came = spawned + counts.taken.load(Ordering::Relaxed);
@@ -35,7 +46,11 @@ impl Home {
             .stacks
             .borrow_mut()
             .reserve(self.shared.config.stacks.stack_bytes, wanted)?;
-        self.spawned_max.set(spawned + 1 + (have - wanted) as u64);
+        let more = match self.shared.config.coroutines_max {
+            None => 1 + have - wanted,
+            Some(_) => 0, // each asks whether there is room
+        };
+        self.spawned_max.set(spawned + more as u64);
         Ok(())
     }
 
@@ -47,6 +62,7 @@ impl Home {
     /// As [`reserve_stack`](Self::reserve_stack), and `InvalidInput` for an absurd size.
     #[cold]
     pub(crate) fn promise_stack(&self, stack_bytes: usize) -> io::Result<()> {
+        self.shared.check_room()?;
         let mut stacks = self.stacks.borrow_mut();
         if self.several {
             stacks.reserve(stack_bytes, 1).map(drop)

@@ -6,6 +6,7 @@
 //!   Seat 1    ...
 //! ```
 
+use std::io;
 use std::time::Duration;
 
 use super::counts::Counts;
@@ -25,6 +26,8 @@ use crate::threads::Threads;
 pub(crate) struct Config {
     pub(crate) workers: usize,
     pub(crate) stacks: StackConfig,
+    /// How many coroutines may be alive at a time.
+    pub(crate) coroutines_max: Option<usize>,
     /// Idle stacks kept warm by each worker.
     pub(crate) idle_stacks_max: usize,
     /// How long the end of `run` waits for coroutines that were cancelled.
@@ -81,6 +84,22 @@ pub(crate) struct Seat {
 }
 
 impl Shared {
+    /// Sees to it that one more coroutine is not one too many. Workers that look at the same moment do not see each other's.
+    ///
+    /// # Errors
+    /// `QuotaExceeded`: as many are alive as may be.
+    pub(crate) fn check_room(&self) -> io::Result<()> {
+        let Some(max) = self.config.coroutines_max else {
+            return Ok(());
+        };
+        let (spawned, finished) = self.spawned_and_finished();
+        if spawned - finished < max as u64 {
+            Ok(())
+        } else {
+            Err(too_many(max))
+        }
+    }
+
     /// Takes in a coroutine that a plain thread has spawned.
     pub(crate) fn inject(&self, task: TaskPtr) {
         self.injected.fetch_add(1, Ordering::Release);
@@ -169,4 +188,10 @@ impl Seat {
             ring: OnceLock::new(),
         }
     }
+}
+
+#[cold]
+fn too_many(max: usize) -> io::Error {
+    let text = format!("{max} coroutines are alive, as many as Builder::max_coroutines allows");
+    io::Error::new(io::ErrorKind::QuotaExceeded, text)
 }

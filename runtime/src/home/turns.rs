@@ -161,7 +161,7 @@ impl Home {
         let shared = &*self.shared;
         let mut others =
             (1..shared.seats.len()).map(|n| &shared.seats[(self.index + n) % shared.seats.len()]);
-        let has_stack = self.reserve_stack().is_ok();
+        let has_stack = self.has_stack();
         self.starved.set(!has_stack);
         let task = shared.injector.pop(|fresh| self.bind(fresh)).or_else(|| {
             if !has_stack {

@@ -38,6 +38,7 @@ impl Builder {
             config: Config {
                 workers: 1,
                 stacks: StackConfig::default(),
+                coroutines_max: None,
                 idle_stacks_max: 1024,
                 grace: Duration::from_secs(5),
                 spin: None,
@@ -98,6 +99,35 @@ impl Builder {
     /// Stacks that nobody uses fault when touched. For finding errors: it costs two system calls a coroutine.
     pub fn protect_idle_stacks(mut self, protect: bool) -> Self {
         self.config.stacks.protect_idle = protect;
+        self
+    }
+
+    /// How many coroutines may be alive at a time, the first one and those that have not started included; no bound by
+    /// default.
+    ///
+    /// One more is refused: an error of [`coroutine::Builder::spawn`](crate::coroutine::Builder::spawn), a panic of the
+    /// plain spawns. A stack takes memory when it is touched, not when it is had, so a crowd that outgrows the memory of
+    /// the machine, or of its cgroup, meets no error: the kernel ends a process. This is the bound to set before, at the
+    /// memory there is by what each touches, 4.2 KiB at least.
+    ///
+    /// Workers that spawn at the same moment may exceed it by one each, and an end on another worker may be joined a moment
+    /// before it is counted. Cost: where there is a bound, each spawn adds up
+    /// the counts of all workers.
+    ///
+    /// ```
+    /// use runtime::coroutine;
+    ///
+    /// let runtime = runtime::Builder::new().max_coroutines(2).build()?;
+    /// runtime.run(|| {
+    ///     let second = runtime::spawn(|| 2);
+    ///     assert!(coroutine::Builder::new().spawn(|| 3).is_err());
+    ///     second.join().unwrap();
+    ///     assert!(coroutine::Builder::new().spawn(|| 3).is_ok());
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn max_coroutines(mut self, coroutines: usize) -> Self {
+        self.config.coroutines_max = Some(coroutines);
         self
     }
 
@@ -183,23 +213,27 @@ impl Builder {
     /// Builds the runtime and starts the threads of workers 1 and up.
     ///
     /// # Errors
-    /// `InvalidInput` for no worker, too many, several if it is to be [embedded](Builder::embedded), or an absurd size; otherwise what the system refused: `EMFILE`
+    /// `InvalidInput` for no worker, too many, several if it is to be [embedded](Builder::embedded), no coroutine, or an
+    /// absurd size; otherwise what the system refused: `EMFILE`
     /// (an epoll instance), `EAGAIN` (a thread), `ENOMEM`. Workers that had started have been joined then.
     pub fn build(self) -> io::Result<Runtime> {
         let config = self.config;
         if !(1..=WORKERS_MAX).contains(&config.workers) {
-            let text = format!(
-                "{} workers: a runtime has 1 to {WORKERS_MAX}",
-                config.workers
-            );
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            let workers = config.workers;
+            return Err(invalid(format!(
+                "{workers} workers: a runtime has 1 to {WORKERS_MAX}"
+            )));
         }
         if self.embedded && config.workers > 1 {
-            let text = format!(
-                "{} workers: a host drives one, the others would run by themselves",
-                config.workers
-            );
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            let workers = config.workers;
+            return Err(invalid(format!(
+                "{workers} workers: a host drives one, the others would run by themselves"
+            )));
+        }
+        if config.coroutines_max == Some(0) {
+            return Err(invalid(
+                "no coroutine may be alive, and the first is one".into(),
+            ));
         }
         config.stacks.check()?;
         refuse_in_forked_child();
@@ -209,4 +243,8 @@ impl Builder {
         wrap_panic_hook();
         Runtime::start(config)
     }
+}
+
+fn invalid(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }

@@ -203,7 +203,7 @@ impl Runtime {
     /// Starts a coroutine from any thread; it may begin on any worker.
     ///
     /// # Panics
-    /// When no memory is left for its record.
+    /// When no memory is left for its record, or [`max_coroutines`](Builder::max_coroutines) are alive.
     ///
     /// ```
     /// let runtime = runtime::Builder::new().workers(2).build()?;
