@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::io::{Read, Write};
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -171,6 +171,36 @@ fn a_handler_that_was_there_before_is_called_and_restored_and_one_that_came_afte
         install(SIGUSR2);
         drop(signals);
         assert_eq!(disposition(SIGUSR2), theirs as *const () as usize);
+    });
+    end.returned();
+}
+
+/// It was once that both were called in turns, until the stack was full.
+#[test]
+fn one_that_came_after_us_and_passes_on_to_us_is_called_once_when_we_come_again() {
+    type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    static BEFORE: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn theirs(signal: i32) {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: what the signal did before is ours, of three arguments, which it passes on and does not look at.
+        let before =
+            unsafe { std::mem::transmute::<usize, Handler>(BEFORE.load(Ordering::Relaxed)) };
+        before(signal, std::ptr::null_mut(), std::ptr::null_mut());
+    }
+    let end = child().run(|_| {
+        let first = Signals::new([SIGUSR1]).unwrap();
+        BEFORE.store(disposition(SIGUSR1), Ordering::Relaxed);
+        // SAFETY: a function of one argument that counts and passes on.
+        unsafe { libc::signal(SIGUSR1, theirs as *const () as usize) };
+        drop(first);
+        for round in 1..=3 {
+            let mut signals = Signals::new([SIGUSR1]).unwrap();
+            raise(SIGUSR1);
+            assert_eq!(signals.next(), Some(SIGUSR1));
+            assert_eq!(signals.try_next(), None);
+            assert_eq!(CALLS.load(Ordering::Relaxed), round);
+        }
     });
     end.returned();
 }

@@ -14,6 +14,7 @@
 //!
 //! Sources: sigaction(2), signal(7), signal-safety(7).
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -52,6 +53,11 @@ static WATCHERS: AtomicPtr<Watcher> = AtomicPtr::new(ptr::null_mut());
 /// Who handled each signal when we came: null or a leaked box.
 static PREVIOUS: [AtomicPtr<libc::sigaction>; SIGNALS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS];
+
+thread_local! {
+    /// Signals that this thread is handling, one bit each.
+    static PASSING_ON: Cell<u64> = const { Cell::new(0) };
+}
 
 /// What changes seldom.
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
@@ -205,11 +211,21 @@ fn is_ours(action: &libc::sigaction) -> bool {
     action.sa_sigaction == handler as libc::sighandler_t
 }
 
-/// Notes the signal, rings, and passes it on to whoever was there before. Signal-safe: atomics and write(2).
+/// Notes the signal, rings, and passes it on to whoever was there before. Signal-safe: atomics, write(2), and a
+/// thread-local that is there from the thread's beginning.
+///
+/// Who was before us may be somebody who came after us, the last time, and passes on to us in turn: that ends here.
 extern "C" fn handle(signal: c_int, info: *mut Info, context: *mut c_void) {
+    let index = signal as usize - 1;
+    let mine = 1_u64 << index;
+    let passing_on = PASSING_ON.get();
+    if passing_on & mine != 0 {
+        return;
+    }
+    // Other signals may come in between. They leave the set as they find it.
+    PASSING_ON.set(passing_on | mine);
     // SAFETY: the thread's own errno, which the code that was interrupted may be about to read.
     let errno = unsafe { *libc::__errno_location() };
-    let index = signal as usize - 1;
     // Acquire: pairs with the Release in `Registry::watcher`.
     let mut next = WATCHERS.load(Ordering::Acquire);
     // SAFETY: null or a watcher, which is never freed.
@@ -245,4 +261,5 @@ extern "C" fn handle(signal: c_int, info: *mut Info, context: *mut c_void) {
     }
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };
+    PASSING_ON.set(passing_on);
 }
