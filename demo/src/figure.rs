@@ -8,14 +8,10 @@
 //!
 //! A figure is derived from the rows, so that it cannot say anything else than the table.
 #![forbid(unsafe_code)]
-#![allow(
-    dead_code,
-    reason = "an interface: the sections and scenarios that need the rest follow"
-)]
 
 use serde::{Deserialize, Serialize};
 
-use crate::quantity::{grouped, with_unit};
+use crate::quantity::{grouped, round_with_unit};
 use crate::report::{Body, Metric, Row, Unit};
 
 /// A chart.
@@ -229,7 +225,7 @@ pub fn full_label(row: &Row) -> String {
     let mut label = row.label.clone();
     if let Some(size) = row.size {
         label.push_str(", ");
-        label.push_str(&with_unit(Unit::Bytes, size as f64).replace(".00", ""));
+        label.push_str(&round_with_unit(Unit::Bytes, size as f64));
     }
     if let Some(units) = row.units {
         label.push(' ');

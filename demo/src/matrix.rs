@@ -27,7 +27,7 @@ pub struct Line {
 /// What one body did.
 #[derive(Debug)]
 pub struct Entry {
-    /// The first metric, a value or words; `"-"` if there is none.
+    /// The first metric that was measured, a value or words; `"-"` if none was.
     pub text: String,
     /// What has to be known of it.
     pub notes: Vec<String>,
@@ -60,10 +60,11 @@ impl Matrix {
 
 fn entry(metrics: &[Metric], row: Option<&Row>) -> Entry {
     let text = |row: &Row| {
-        let metric = metrics.first()?;
-        let value = row.values.get(&metric.name);
-        let value = value.map(|value| with_unit(metric.unit, value.median));
-        value.or_else(|| row.words.get(&metric.name).cloned())
+        metrics.iter().find_map(|metric| {
+            let value = row.values.get(&metric.name);
+            let value = value.map(|value| with_unit(metric.unit, value.median));
+            value.or_else(|| row.words.get(&metric.name).cloned())
+        })
     };
     Entry {
         text: row.and_then(text).unwrap_or_else(|| "-".to_owned()),

@@ -54,6 +54,18 @@ pub fn with_unit(unit: Unit, value: f64) -> String {
     text.trim_end().to_owned()
 }
 
+/// As [`with_unit`], without digits that say nothing: `10 us`, `1.5 ms`. For values that were chosen, not measured.
+pub fn round_with_unit(unit: Unit, value: f64) -> String {
+    let text = with_unit(unit, value);
+    let (number, symbol) = text.split_once(' ').unwrap_or((&text, ""));
+    let number = if number.contains('.') {
+        number.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        number
+    };
+    format!("{number} {symbol}").trim_end().to_owned()
+}
+
 /// How many times `more` is of `less`: `1.04`, `37`, `1,400`.
 pub fn times(more: f64, less: f64) -> String {
     let ratio = more / less;
@@ -115,6 +127,18 @@ mod tests {
         assert_eq!(with_unit(Unit::Count, 3.0), "3");
         assert_eq!(with_unit(Unit::Count, 2.5), "2.50");
         assert_eq!(with_unit(Unit::Count, 12_345.0), "12,345");
+    }
+
+    #[test]
+    fn a_round_value_has_no_needless_digits() {
+        let size = |bytes| round_with_unit(Unit::Bytes, bytes);
+        assert_eq!(
+            (size(65_536.0), size(1_536.0)),
+            ("64 KiB".into(), "1.5 KiB".into())
+        );
+        assert_eq!(size(0.0), "0 B");
+        assert_eq!(round_with_unit(Unit::Count, 1_000.0), "1,000");
+        assert_eq!(round_with_unit(Unit::Nanoseconds, 100.0), "100 ns");
     }
 
     #[test]

@@ -16,10 +16,6 @@
 //! The field names are the schema of `--json`: they are read by other programs, so a change of one is a
 //! change of the format. Units are fixed (nanoseconds, bytes, ...); only people's tables scale them.
 #![forbid(unsafe_code)]
-#![allow(
-    dead_code,
-    reason = "an interface: the sections and scenarios that need the rest follow"
-)]
 
 use std::collections::BTreeMap;
 
@@ -153,8 +149,8 @@ pub enum Unit {
 pub enum Layout {
     /// A line for each row, a column for each metric.
     List,
-    /// A line for each label, a column for each body; a cell holds the first metric of the row of that
-    /// label and body.
+    /// A line for each label, a column for each body; a cell holds the first metric that was measured in the row
+    /// of that label and body.
     Matrix,
 }
 

@@ -82,11 +82,14 @@ fn conclude(experiment: &dyn Experiment, effort: Effort, bodies: [conduct::Harve
 /// A caution that names the rows whose samples lie too far apart; `None` if there are none.
 fn wide_rows(rows: &[Row]) -> Option<String> {
     const NAMED_MAX: usize = 4;
-    let wide: Vec<String> = rows
-        .iter()
-        .filter(|row| row.values.values().any(|value| value.is_wide()))
-        .map(full_label)
-        .collect();
+    let is_wide = |row: &&Row| row.values.values().any(|value| value.is_wide());
+    let mut wide: Vec<String> = Vec::new();
+    for label in rows.iter().filter(is_wide).map(full_label) {
+        // Of a matrix each body has a row of this label.
+        if !wide.contains(&label) {
+            wide.push(label);
+        }
+    }
     let more = wide.len().saturating_sub(NAMED_MAX);
     let named = wide.get(..NAMED_MAX).unwrap_or(&wide).join("; ");
     let rest = if more > 0 {

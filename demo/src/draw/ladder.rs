@@ -13,8 +13,9 @@ use super::Format;
 use super::canvas::{Align, Canvas, Ink, svg};
 use super::frame::{Frame, LINE, height, mark_labels};
 use super::labels::{fitted, width};
-use super::scale::{Scale, label};
+use super::scale::Scale;
 use crate::figure::{Figure, Point, Series};
+use crate::quantity::with_unit;
 
 /// How thick a bar is.
 const BAR: f64 = 14.0;
@@ -30,7 +31,7 @@ pub fn draw(figure: &Figure, format: Format) -> Option<String> {
     let names = bars.iter().map(|(series, _)| width(&series.name));
     let values = bars
         .iter()
-        .map(|(_, point)| width(&label(figure.y.unit, point.y)));
+        .map(|(_, point)| width(&with_unit(figure.y.unit, point.y)));
     let values_width = values.fold(0.0, f64::max);
 
     let all = format.width();
@@ -76,7 +77,7 @@ pub fn draw(figure: &Figure, format: Format) -> Option<String> {
                 }
             };
             let after = bar(canvas, &scale, Ink::of(series.body), point, middle);
-            let value = label(figure.y.unit, point.y);
+            let value = with_unit(figure.y.unit, point.y);
             canvas.text(&value, (after + 6.0, middle), Align::Left, Ink::TEXT);
         }
     }))
@@ -131,7 +132,7 @@ mod tests {
         for format in Format::ALL {
             let svg = draw(&figure(&[("call", 2.0), ("pipe", 2_000.0)]), format).unwrap();
             assert_eq!(svg.matches("<rect").count(), 2, "{svg}");
-            for text in [">call<", ">pipe<", ">2 ns<", ">2 us<", ">100 ns<"] {
+            for text in [">call<", ">pipe<", ">2.00 ns<", ">2.00 us<", ">100 ns<"] {
                 assert!(svg.contains(text), "{text} is missing: {svg}");
             }
         }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::figure::Axis;
-use crate::quantity::with_unit;
+use crate::quantity::round_with_unit;
 use crate::report::Unit;
 
 /// One axis: which values it shows, and where.
@@ -90,7 +90,7 @@ impl Scale {
             .unwrap_or_default();
         let tick = |value: f64| Tick {
             at: self.at(value),
-            label: label(self.unit, value),
+            label: round_with_unit(self.unit, value),
         };
         values.into_iter().map(tick).collect()
     }
@@ -127,18 +127,6 @@ impl Scale {
             .map(|digit| every(digit * decade))
             .into()
     }
-}
-
-/// A value with its unit, without digits that say nothing: `10 us`, `1.5 ms`.
-pub fn label(unit: Unit, value: f64) -> String {
-    let text = with_unit(unit, value);
-    let (number, symbol) = text.split_once(' ').unwrap_or((&text, ""));
-    let number = if number.contains('.') {
-        number.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        number
-    };
-    format!("{number} {symbol}").trim_end().to_owned()
 }
 
 #[cfg(test)]

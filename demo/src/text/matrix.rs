@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn each_body_has_a_column_and_a_long_cell_wraps_inside_it() {
-        let metrics = [Metric::new("outcome", Unit::Words, "")];
+        let metrics = ["outcome", "price"].map(|name| Metric::new(name, Unit::Words, ""));
         let row = |label: &str, body, words: &str| {
             let mut row = Row::new(label, body);
             row.words.insert("outcome".into(), words.into());
@@ -61,7 +61,9 @@ mod tests {
             row("null write", Body::Coroutine, &"all of it dies ".repeat(5)),
             row("null write", Body::Process, "the parent goes on"),
             row("panic", Body::Process, "x".repeat(80).as_str()),
+            Row::new("nothing", Body::Process),
         ];
+        rows[3].words.insert("price".into(), "a fork".into());
         rows[1].note = Some("SIGSEGV".into());
         let lines = matrix(&metrics, &rows);
         assert!(
@@ -72,6 +74,11 @@ mod tests {
         assert!(!lines[0].contains("thread"));
         assert!(lines[1].contains("the parent goes on [1]"));
         assert!(lines.iter().any(|line| line == "  [1] SIGSEGV"));
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains("nothing") && line.contains("a fork"))
+        );
         let panics = lines.iter().find(|line| line.contains("panic")).unwrap();
         assert!(panics.split_whitespace().nth(1) == Some("-"), "{panics}");
     }
