@@ -13,10 +13,6 @@
 //! So every body starts from the same small process: a fork copies little unless the experiment wants it
 //! to, memory is counted from nothing, and whatever a body breaks, the demo goes on.
 #![forbid(unsafe_code)]
-#![allow(
-    dead_code,
-    reason = "an interface: the sections and scenarios that need the rest follow"
-)]
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -10,10 +10,6 @@
 //!      └────── Lab::options          or it is compared, each body in a helper that gets the same options
 //! ```
 #![forbid(unsafe_code)]
-#![allow(
-    dead_code,
-    reason = "an interface: the sections and scenarios that need the rest follow"
-)]
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -40,11 +36,6 @@ impl Options {
     /// Adds one; an option without a value has an empty one.
     pub fn insert(&mut self, name: &str, value: OsString) {
         self.0.insert(name.to_owned(), value);
-    }
-
-    /// Whether nothing was given.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// Whether the option was given.

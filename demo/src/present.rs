@@ -64,8 +64,13 @@ impl Printer {
 
     /// Everything that the demo can measure: a name and a claim each.
     pub fn catalogue(&mut self) -> io::Result<()> {
-        for experiment in experiments::ALL {
-            self.hanging(&format!("{:<13}", experiment.name()), experiment.claim())?;
+        let headings = ["Sections, each a property", "\nScenarios, each a program"];
+        for (heading, is_scenario) in headings.into_iter().zip([false, true]) {
+            writeln!(self.out, "{}", self.palette.bold(heading))?;
+            let group = experiments::ALL.iter();
+            for experiment in group.filter(|one| one.is_scenario() == is_scenario) {
+                self.hanging(&format!("{:<15}", experiment.name()), experiment.claim())?;
+            }
         }
         self.out.flush()
     }

@@ -46,10 +46,6 @@
 //! [`Unit::Words`]: crate::report::Unit::Words
 //! [`Row::words`]: crate::report::Row::words
 #![forbid(unsafe_code)]
-#![allow(
-    dead_code,
-    reason = "an interface: the sections and scenarios that need the rest follow"
-)]
 
 mod communication;
 mod creation;
