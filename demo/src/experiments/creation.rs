@@ -67,7 +67,7 @@ impl Experiment for Creation {
             "Processes are forked from a helper with one thread and little memory, then again after it has \
              touched more in pages of 4 KiB; posix_spawn starts this program, which ends as soon as it \
              is loaded and linked.",
-            "Stacks alone are of 64 KiB, in rows of 256; of their steps each is timed by itself.",
+            "Stacks alone are of 64 KiB, in rows of 256; each of their steps is timed by itself.",
         ];
         sentences.map(String::from).to_vec()
     }
@@ -87,16 +87,15 @@ impl Experiment for Creation {
             one_by_one(stacks, || BareStacks::reserve(1).map(drop))
         });
         lab.measure(STACK_GUARDED, LIFE, 1, |stacks| {
-            steps(stacks, |_, _| Ok(()), BareStacks::guard)
+            step_by_step(stacks, BareStacks::guard)
         });
-        let touch = |stacks: &mut BareStacks, index| {
-            stacks.touch(index);
-            Ok(())
-        };
         lab.measure(STACK_TOUCHED, LIFE, 1, |stacks| {
-            steps(stacks, |_, _| Ok(()), touch)
+            step_by_step(stacks, |stacks, index| {
+                stacks.touch(index);
+                Ok(())
+            })
         });
-        lab.measure(STACK_REUSED, LIFE, 1, |stacks| steps(stacks, touch, touch));
+        lab.measure(STACK_REUSED, LIFE, 1, touch_again);
         Ok(())
     }
 
@@ -287,27 +286,35 @@ fn spawns(units: u64, program: &CStr, argument: &CStr) -> io::Result<Duration> {
     one_by_one(units, || os::spawn_program(program, argument)?.wait())
 }
 
-/// How long `step` takes with so many stacks, one after the other, `before` being done with them untimed.
-fn steps(
+/// Stacks that are made in a row: 16 MiB of address space.
+const ROW: u64 = 256;
+const _: () = assert!(STACK_BYTES == 64 << 10, "the method says so");
+
+/// How long `step` takes with so many fresh stacks, one after the other.
+fn step_by_step(
     stacks: u64,
-    before: impl Fn(&mut BareStacks, usize) -> io::Result<()>,
     step: impl Fn(&mut BareStacks, usize) -> io::Result<()>,
 ) -> io::Result<Duration> {
-    /// 16 MiB of address space.
-    const ROW: u64 = 256;
-    const _: () = assert!(STACK_BYTES == 64 << 10, "the method says so");
     let mut took = Duration::ZERO;
     let mut left = stacks;
     while left > 0 {
         let count = left.min(ROW) as usize;
         let mut row = BareStacks::reserve(count)?;
-        (0..count).try_for_each(|index| before(&mut row, index))?;
         let start = Instant::now();
         (0..count).try_for_each(|index| step(&mut row, index))?;
         took += start.elapsed();
         left -= count as u64;
     }
     Ok(took)
+}
+
+/// How long it takes to touch so many stacks that have been touched before.
+fn touch_again(touches: u64) -> io::Result<Duration> {
+    let mut row = BareStacks::reserve(ROW as usize)?;
+    (0..ROW as usize).for_each(|index| row.touch(index));
+    let start = Instant::now();
+    (0..touches).for_each(|touch| row.touch((touch % ROW) as usize));
+    Ok(start.elapsed())
 }
 
 /// Calls `measure` in this small process, then with a lot of memory touched, the suffix saying how much.
@@ -416,9 +423,10 @@ mod tests {
             made.set(made.get() + 1);
             Ok(())
         };
-        steps(300, |_, _| Ok(()), count).unwrap();
+        step_by_step(300, count).unwrap();
         assert_eq!(made.get(), 300);
-        steps(3, BareStacks::guard, count).unwrap();
+        step_by_step(3, BareStacks::guard).unwrap();
+        touch_again(300).unwrap();
     }
 
     #[test]
