@@ -108,7 +108,8 @@ fn stack_address() -> usize {
 fn array_bytes(effort: Effort) -> usize {
     match effort {
         Effort::Quick => 8 << 20,
-        Effort::Standard | Effort::Full => 64 << 20,
+        Effort::Standard => 16 << 20,
+        Effort::Full => 64 << 20,
     }
 }
 

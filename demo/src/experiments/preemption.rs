@@ -46,7 +46,7 @@ const STRETCH: Duration = Duration::from_micros(100);
 fn size(effort: Effort) -> (Duration, usize) {
     match effort {
         Effort::Quick => (Duration::from_millis(60), 11),
-        Effort::Standard => (Duration::from_millis(150), 11),
+        Effort::Standard => (Duration::from_millis(100), 11),
         Effort::Full => (Duration::from_millis(500), 31),
     }
 }
@@ -73,7 +73,6 @@ impl Watch {
     }
 }
 
-// excerpt: bodies
 /// Sleeps and notes the time, until a tick after the spin's end.
 fn tick(begin: Instant, sleep: fn(Duration), is_over: impl Fn() -> bool) -> Vec<Duration> {
     let mut ticks = Vec::new();
@@ -87,6 +86,7 @@ fn tick(begin: Instant, sleep: fn(Duration), is_over: impl Fn() -> bool) -> Vec<
     }
 }
 
+// excerpt: spin
 /// Computes for as long as it is told, letting others run after each `stretch` if there is one. Returns when it ran.
 fn spin(begin: Instant, length: Duration, stretch: Option<Duration>) -> Vec<Span> {
     let mut turns = Turns::new(begin.elapsed());
@@ -289,11 +289,7 @@ impl Experiment for Preemption {
     }
 
     fn code(&self) -> Vec<Excerpt> {
-        vec![Excerpt::of(
-            file!(),
-            include_str!("preemption.rs"),
-            "bodies",
-        )]
+        vec![Excerpt::of(file!(), include_str!("preemption.rs"), "spin")]
     }
 
     fn figures(&self, findings: Findings<'_>) -> Vec<Figure> {
