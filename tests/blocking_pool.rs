@@ -333,7 +333,9 @@ fn ex5_a_runtime_dropped_by_its_own_job_does_not_wait_for_that_one() {
 fn ex2_jobs_share_the_threads_that_can_be_had() {
     let end = child().run(|_| {
         let some = os::limit_threads(1);
-        runtime::run(|| {
+        // A watchdog would be the one thread.
+        let runtime = Builder::new().stall_after(None).build().unwrap();
+        runtime.run(|| {
             let jobs: Vec<_> = (0..8).map(|n| spawn_blocking(move || n)).collect();
             for (n, job) in jobs.into_iter().enumerate() {
                 match job.join() {

@@ -274,7 +274,9 @@ fn ex2_workers_that_cannot_start_are_an_error_and_those_that_did_are_joined() {
 fn ex2_look_ups_share_the_threads_that_can_be_had() {
     let end = child().run(|_| {
         let some = os::limit_threads(1);
-        runtime::run(|| {
+        // A watchdog would be the one thread.
+        let runtime = Builder::new().stall_after(None).build().unwrap();
+        runtime.run(|| {
             let look_up = || {
                 ("localhost", 80)
                     .to_socket_addrs()

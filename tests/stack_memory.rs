@@ -294,7 +294,9 @@ fn st15_a_name_is_looked_up_on_another_thread_or_not_at_all() {
     for threads in [1, 0] {
         let end = child().given(threads).run(|threads| {
             let can_be_had = os::limit_threads(threads.parse().unwrap()) && threads != "0";
-            runtime::run(|| {
+            // A watchdog would be the one thread.
+            let runtime = Builder::new().stall_after(None).build().unwrap();
+            runtime.run(|| {
                 let small = coroutine::Builder::new().stack_size(1);
                 let look_up =
                     || runtime::net::ToSocketAddrs::to_socket_addrs(&("localhost", 80)).is_ok();

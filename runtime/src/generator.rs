@@ -125,7 +125,7 @@ thread_local! {
     /// Lets an overflow be reported that happens here.
     static ALTERNATE: Option<AltStack> = {
         overflow::install();
-        AltStack::ensure().ok()
+        AltStack::ensure(0).ok()
     };
 }
 

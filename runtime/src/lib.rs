@@ -62,7 +62,8 @@
 //! `time` → `lock` → `wait` → `sync` → `channel` → `net` → `scope` → `runtime`. Beside the way: `home` before `worker` (what a
 //! coroutine sees of its worker), `mailbox` and `injector` (how other threads reach it), `interrupts` (what is raised when), `local`,
 //! `generator`, `future`, `threads` and `blocking`, `fs`, `pollable` and
-//! `process`, `signal`. `seam` is the door to std's clock and locks, `sys` the one to the system.
+//! `process`, `signal`; `recorder` and `observe` (who looks inside), `debugger` (what gdb reads). `seam` is the door to
+//! std's clock and locks, `sys` the one to the system.
 //!
 //! Only `context` switches stacks. `worker` resumes coroutines, `park` suspends them, and nobody else does, with two
 //! exceptions: a join runs a child that has not started on top of the joiner (`Home::run_child`), and a coroutine
@@ -90,7 +91,7 @@
 //!    are right. A register carries why: `Suspension::Yielded`.
 //! 3. Whoever resumed A goes on. If A is a child at its first suspension, that may be the one that joins it, who puts it
 //!    into the queue; else it is the worker: `Context::resume` returns in `Worker::turn`, which returns to the loop of
-//!    `Worker::round`. That sees by `Home::note_suspension` whether a thread-local has come into use that A may borrow.
+//!    `Worker::turns`, a round. That sees by `Home::note_suspension` whether a thread-local has come into use that A may borrow.
 //!    Who called *that* is `Runtime::run` on the first worker, `Worker::work` on the others.
 //! 4. After 64 turns the round ends, and `Worker::poll` comes before the next.
 //! 5. `Home::rotate` puts A's context at the end of the `RunQueue`, a ring, and takes B from its head: `RunQueue::rotate`,
@@ -188,7 +189,8 @@
 //!
 //! **Nobody is preempted.** A coroutine that computes without a yield, or blocks its thread (a file or a name look-up of
 //! std's, `std::thread::sleep`), keeps all others of its worker waiting; of
-//! those that have not started and came by [`spawn`], other workers help themselves. See [`spawn_blocking`] and [`fs`].
+//! those that have not started and came by [`spawn`], other workers help themselves. See [`spawn_blocking`] and [`fs`]. A
+//! debug build [says on stderr](observe::stall) who does that, and where.
 //!
 //! **Stacks do not grow.** 64 KiB is the default, 32 KiB the least; [`Builder::stack_size`] and
 //! [`coroutine::Builder::stack_size`] set it. An overflow is reported by name on stderr, and ends the process

@@ -40,6 +40,11 @@ pub fn limit_threads(count: u64) -> bool {
     true
 }
 
+/// Processors that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get())
+}
+
 /// Mappings of this process.
 pub fn mappings() -> usize {
     fs::read_to_string("/proc/self/maps")

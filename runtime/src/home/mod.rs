@@ -19,6 +19,7 @@ mod lives;
 mod observed;
 mod shared;
 mod turns;
+mod watched;
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 
@@ -40,6 +41,7 @@ pub(crate) use observed::record_elsewhere;
 pub(crate) use shared::{Config, Phase, Seat, Shared};
 use turns::HANDOVERS_MAX;
 pub(crate) use turns::{Runnable, TURNS_PER_POLL};
+pub(crate) use watched::{Found, Watched};
 
 /// One worker's own things. Its thread only.
 pub(crate) struct Home {
@@ -56,6 +58,7 @@ pub(crate) struct Home {
     // Every join of a child that has not started.
     handovers_left: Cell<u32>,
     pub(crate) several: bool,
+    watched: bool,
     /// The coroutine whose panic hook runs: not current meanwhile, so that nothing suspends there.
     in_hook: Cell<Option<Context>>,
 
@@ -210,6 +213,7 @@ impl Home {
             queue: UnsafeCell::new(RunQueue::new()),
             handovers_left: Cell::new(HANDOVERS_MAX),
             several: config.workers > 1,
+            watched: config.watched,
             in_hook: Cell::new(None),
             ids: Ids::new(),
             counts: shared.seats[index].counts.clone(),

@@ -21,10 +21,12 @@ use crate::task::{Ending, TaskPtr};
 
 /// Events are recorded.
 const TRACED: u8 = 1;
+/// A watchdog looks at the number of the turn.
+const WATCHED: u8 = 2;
 
 /// What a worker keeps for those who look on. Its thread only.
 pub(super) struct Observed {
-    /// 0, or [`TRACED`].
+    /// 0, or [`TRACED`] and [`WATCHED`].
     mode: Cell<u8>,
     ring: OnceCell<Arc<Ring>>,
     /// Whom the ring knows coroutines' names for.
@@ -34,6 +36,8 @@ pub(super) struct Observed {
     began: Cell<u64>,
     /// Who wakes, where no coroutine runs.
     cause: Cell<Cause>,
+    /// How many turns a watchdog could see.
+    turns: Cell<u64>,
 }
 
 impl Observed {
@@ -45,7 +49,12 @@ impl Observed {
             who: Cell::new(0),
             began: Cell::new(0),
             cause: Cell::new(Cause::Message),
+            turns: Cell::new(0),
         }
+    }
+
+    fn is_watched(&self) -> bool {
+        self.mode.get() & WATCHED != 0
     }
 
     fn is_traced(&self) -> bool {
@@ -77,7 +86,9 @@ impl Home {
     /// Finds out whether somebody looks on from now.
     #[inline(always)]
     pub(super) fn look_who_observes(&self) {
-        let mode = if recorder::is_on() { TRACED } else { 0 };
+        let traced = if recorder::is_on() { TRACED } else { 0 };
+        let watched = if self.watched { WATCHED } else { 0 };
+        let mode = traced | watched;
         if mode != self.observed.mode.get() {
             self.change_mode(mode);
         }
@@ -97,12 +108,35 @@ impl Home {
 
     /// The first turn of a round is about to begin.
     pub(crate) fn turns_begin(&self) {
-        self.observed.began.set(ticks::now());
+        if self.observed.is_traced() {
+            self.observed.began.set(ticks::now());
+        }
+        if self.observed.is_watched() {
+            self.number_turn();
+            self.shared.kennel.rouse();
+        }
+    }
+
+    /// The last turn of a round is over.
+    pub(crate) fn turns_end(&self) {
+        if self.observed.is_watched() {
+            self.seat().watched.note_turn(0);
+        }
+    }
+
+    /// Shows a watchdog that something goes on.
+    fn number_turn(&self) {
+        let turn = self.observed.turns.get() + 1;
+        self.observed.turns.set(turn);
+        self.seat().watched.note_turn(turn);
     }
 
     /// A coroutine goes on, or begins, right after what has ended last.
     pub(crate) fn turn_begins(&self, task: TaskPtr) {
         let observed = &self.observed;
+        if observed.is_watched() {
+            self.number_turn();
+        }
         if observed.is_traced() {
             observed.who.set(task.id().get());
             if task.told.get() != recorder::generation() {
@@ -167,6 +201,9 @@ impl Home {
         home.turn_suspends(context, suspension);
         home.observed.who.set(who);
         home.observed.began.set(began);
+        if home.observed.is_watched() {
+            home.number_turn();
+        }
         suspension
     }
 

@@ -10,6 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use super::counts::Counts;
+use super::watched::{Kennel, Watched};
 use super::{Fresh, observed::record_elsewhere};
 use crate::injector::Injector;
 use crate::mailbox::Mailbox;
@@ -36,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) spin: Option<Duration>,
     pub(crate) name: Option<Box<str>>,
     pub(crate) report_overflow: bool,
+    /// A watchdog looks at the workers' turns.
+    pub(crate) watched: bool,
     /// Events of each worker that a panic and the like show; 0: none are recorded for that.
     pub(crate) flight_events: usize,
     /// Of the pool for blocking calls.
@@ -71,6 +74,7 @@ pub(crate) struct Shared {
     injected: AtomicU64,
     pub(crate) sleepers: AtomicUsize,
     phase: AtomicU8,
+    pub(crate) kennel: Kennel,
 }
 
 /// What one worker shows to the others.
@@ -81,6 +85,7 @@ pub(crate) struct Seat {
     pub(crate) counts: Arc<Counts>,
     /// What it has recorded, from the first time that somebody wants events.
     pub(crate) ring: OnceLock<Arc<Ring>>,
+    pub(crate) watched: Watched,
 }
 
 impl Shared {
@@ -175,6 +180,7 @@ impl Shared {
             injected: AtomicU64::new(0),
             sleepers: AtomicUsize::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
+            kennel: Kennel::default(),
         }
     }
 }
@@ -185,6 +191,7 @@ impl Seat {
             mailbox,
             fresh: Injector::new(),
             counts: Arc::default(),
+            watched: Watched::default(),
             ring: OnceLock::new(),
         }
     }

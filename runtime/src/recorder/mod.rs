@@ -23,8 +23,7 @@ use std::panic::Location;
 use crate::id::Id;
 use crate::seam::sync::Arc;
 use crate::seam::sync::real::atomic::{AtomicU32, AtomicUsize, Ordering};
-use crate::seam::sync::real::{Mutex, lock};
-use crate::seam::sync::thread;
+use crate::seam::sync::real::{Mutex, lock, thread};
 use crate::sys::ticks::{self, Moment};
 
 pub(crate) use event::{Cause, Event, Kind, Stop};

@@ -7,6 +7,8 @@ use super::once::wrap_panic_hook;
 use super::{Runtime, WORKERS_MAX};
 use crate::blocking;
 use crate::home::Config;
+use crate::observe::stall::{Hook, Stall};
+use crate::seam::sync::Arc;
 use crate::stack::{StackConfig, overflow};
 use crate::sys::process::refuse_in_forked_child;
 
@@ -23,7 +25,16 @@ pub struct Builder {
     config: Config,
     /// A host with a loop of its own is to drive it.
     embedded: bool,
+    stall_after: Option<Duration>,
+    on_stall: Option<Hook>,
 }
+
+/// In debug builds; not under a model checker, whose threads are not the system's.
+const STALL_AFTER: Option<Duration> = if cfg!(debug_assertions) && !cfg!(any(loom, shuttle)) {
+    Some(Duration::from_millis(100))
+} else {
+    None
+};
 
 impl Default for Builder {
     fn default() -> Self {
@@ -44,11 +55,14 @@ impl Builder {
                 spin: None,
                 name: None,
                 report_overflow: true,
+                watched: false,
                 flight_events: 0,
                 blocking_threads: blocking::THREADS_MAX,
                 blocking_queue: blocking::QUEUE_MAX,
             },
             embedded: false,
+            stall_after: STALL_AFTER,
+            on_stall: None,
         }
     }
 
@@ -196,6 +210,29 @@ impl Builder {
         self
     }
 
+    /// A coroutine that keeps its worker for so long, without a yield or a wait, is reported on stderr: what keeps it, and
+    /// where it is; see [`Stall`]. `None`: nobody looks. By default 100 ms in debug builds, `None` in release.
+    ///
+    /// A thread of the runtime's own looks four times in that time, while workers work. If it cannot be started, nobody looks.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let runtime = runtime::Builder::new().stall_after(Duration::from_millis(20)).build()?;
+    /// runtime.run(|| std::thread::sleep(Duration::from_millis(60))); // "blocked in clock_nanosleep(2)"
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn stall_after(mut self, duration: impl Into<Option<Duration>>) -> Self {
+        self.stall_after = duration.into();
+        self
+    }
+
+    /// Calls `hook` for each [stall](Self::stall_after), instead of the report on stderr: on the watchdog's thread, while the
+    /// stall goes on.
+    pub fn on_stall(mut self, hook: impl Fn(&Stall) + Send + Sync + 'static) -> Self {
+        self.on_stall = Some(Hook(Arc::new(hook)));
+        self
+    }
+
     /// How many threads run [blocking calls](crate::spawn_blocking), at least 1, 512 by default. They start when they are
     /// needed, and end after 10 seconds without work.
     pub fn blocking_threads(mut self, threads: usize) -> Self {
@@ -217,7 +254,8 @@ impl Builder {
     /// absurd size; otherwise what the system refused: `EMFILE`
     /// (an epoll instance), `EAGAIN` (a thread), `ENOMEM`. Workers that had started have been joined then.
     pub fn build(self) -> io::Result<Runtime> {
-        let config = self.config;
+        let mut config = self.config;
+        config.watched = self.stall_after.is_some();
         if !(1..=WORKERS_MAX).contains(&config.workers) {
             let workers = config.workers;
             return Err(invalid(format!(
@@ -241,7 +279,11 @@ impl Builder {
             overflow::install();
         }
         wrap_panic_hook();
-        Runtime::start(config)
+        let mut runtime = Runtime::start(config)?;
+        if let Some(after) = self.stall_after {
+            runtime.watch(after, self.on_stall);
+        }
+        Ok(runtime)
     }
 }
 

@@ -17,10 +17,12 @@ use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::panic::resume_unwind;
+use std::time::Duration;
 
 use crate::coroutine::{self, JoinHandle};
 use crate::home::{self, Config, Phase, Shared};
 use crate::observe::Metrics;
+use crate::observe::stall::{Hook, Watchdog};
 use crate::recorder;
 use crate::seam::clock;
 use crate::seam::sync::atomic::{AtomicBool, Ordering};
@@ -63,6 +65,7 @@ where
 pub struct Runtime {
     shared: Arc<Shared>,
     threads: Vec<thread::JoinHandle<()>>,
+    watchdog: Option<Watchdog>,
     /// Somebody is inside, as worker 0.
     entered: AtomicBool,
     /// The thread that worker 0 was last on.
@@ -109,6 +112,7 @@ impl Runtime {
         let mut runtime = Runtime {
             shared,
             threads: Vec::new(),
+            watchdog: None,
             entered: AtomicBool::new(false),
             last_thread: Mutex::new(None),
             worker: ManuallyDrop::new(Box::new(UnsafeCell::new(worker))),
@@ -121,6 +125,11 @@ impl Runtime {
             runtime.threads.push(thread);
         }
         Ok(runtime)
+    }
+
+    /// Has the workers watched, if there is a thread to be had for that.
+    fn watch(&mut self, after: Duration, hook: Option<Hook>) {
+        self.watchdog = Watchdog::start(self.shared.clone(), after, hook).ok();
     }
 
     fn start_thread(&self, index: usize) -> io::Result<thread::JoinHandle<()>> {
@@ -330,6 +339,9 @@ impl Drop for Runtime {
             let _ = thread.join();
         }
         self.end_blocking_calls();
+        if let Some(watchdog) = self.watchdog.take() {
+            watchdog.stop();
+        }
         // SAFETY: nobody is inside, and nothing uses the worker after this; no coroutine of its is alive.
         unsafe { ManuallyDrop::drop(&mut self.worker) };
         self.mailboxes.give_back();

@@ -60,7 +60,8 @@ pub(crate) use program_thread_local;
 /// std's own under a model checker too, for what the process has once: a `static` outlives the
 /// executions that a checker tries, and must be const, which a checker's doubles are not. And for what nobody waits for.
 pub(crate) mod real {
-    pub(crate) use std::sync::{Mutex, OnceLock, atomic};
+    pub(crate) use std::sync::{Condvar, Mutex, OnceLock, atomic};
+    pub(crate) use std::thread;
 
     use std::sync::{MutexGuard, PoisonError};
 

@@ -151,6 +151,8 @@ impl fmt::Write for Text {
 pub(crate) struct AltStack {
     /// Guard and stack; `None` if the thread had one already.
     mapping: Option<Mapping>,
+    /// What it had before: none, or one that was too small.
+    before: Option<Span>,
     _of_this_thread: PhantomData<*const ()>,
 }
 
@@ -161,14 +163,16 @@ struct Mapping {
 }
 
 impl AltStack {
-    /// Sees to it that this thread can run the overflow handler while its stack is full.
+    /// Sees to it that this thread can run the overflow handler while its stack is full, and whatever handler takes
+    /// `room_bytes`, which are less than 64 KiB.
     ///
     /// # Errors
     /// No memory for 64 KiB and a guard.
-    pub(crate) fn ensure() -> io::Result<Self> {
-        let mapping = match signal::alternate_stack()? {
-            Some(_) => None,
-            None => Some(Mapping::new()?),
+    pub(crate) fn ensure(room_bytes: usize) -> io::Result<Self> {
+        let before = signal::alternate_stack()?;
+        let mapping = match before {
+            Some(stack) if stack.bytes >= room_bytes => None,
+            _ => Some(Mapping::new()?),
         };
         if let Some(Mapping { stack, .. }) = mapping {
             // SAFETY: fresh memory that nobody knows of, kept until `drop`, which is on this thread
@@ -177,6 +181,7 @@ impl AltStack {
         }
         Ok(Self {
             mapping,
+            before,
             _of_this_thread: PhantomData,
         })
     }
@@ -187,9 +192,9 @@ impl Drop for AltStack {
         let Some(mapping) = self.mapping else { return };
         match signal::alternate_stack() {
             // SAFETY: the handlers that could run on it have returned: this code runs on the
-            // thread's own stack.
+            // thread's own stack. The one of before is its owner's, std's say, for as long as the thread.
             Ok(Some(current)) if current == mapping.stack => unsafe {
-                if signal::set_alternate_stack(None).is_ok() {
+                if signal::set_alternate_stack(self.before).is_ok() {
                     mapping.unmap();
                 }
             },
@@ -307,10 +312,10 @@ mod tests {
             let before = signal::alternate_stack().unwrap();
             // SAFETY: no handler runs on it, and it is put back below.
             unsafe { signal::set_alternate_stack(None).unwrap() };
-            let ours = AltStack::ensure().unwrap();
+            let ours = AltStack::ensure(0).unwrap();
             let mapping = ours.mapping.unwrap();
             assert_eq!(signal::alternate_stack().unwrap(), Some(mapping.stack));
-            let second = AltStack::ensure().unwrap();
+            let second = AltStack::ensure(ALT_STACK_BYTES).unwrap();
             assert!(second.mapping.is_none(), "one is enough");
             drop(second);
             assert_eq!(signal::alternate_stack().unwrap(), Some(mapping.stack));
@@ -318,6 +323,10 @@ mod tests {
             assert_eq!(signal::alternate_stack().unwrap(), None);
             // SAFETY: std's stack, which it keeps until the thread ends.
             unsafe { signal::set_alternate_stack(before).unwrap() };
+            let roomy = AltStack::ensure(ALT_STACK_BYTES).unwrap();
+            assert!(roomy.mapping.is_some(), "std's is smaller");
+            drop(roomy);
+            assert_eq!(signal::alternate_stack().unwrap(), before);
         });
         ended.join().unwrap();
     }

@@ -6,6 +6,7 @@
 pub(crate) mod descriptor;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
+pub(crate) mod interrupt;
 #[cfg(not(any(loom, shuttle)))] // fences stand for it there
 pub(crate) mod membarrier;
 pub(crate) mod memory;
@@ -13,6 +14,7 @@ pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod signal_watch;
 pub(crate) mod socket;
+pub(crate) mod thread;
 pub(crate) mod thread_end;
 pub(crate) mod ticks;
 pub(crate) mod walk;

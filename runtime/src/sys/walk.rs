@@ -19,6 +19,8 @@
 use std::ffi::c_void;
 use std::ops::{ControlFlow, Range};
 
+use crate::seam::sync::real::atomic::{AtomicUsize, Ordering};
+
 // The unwinder that std itself is linked with (Itanium C++ ABI: Exception Handling, level I, and what all
 // implementations have beside it).
 type Trace = extern "C" fn(*mut c_void, *mut c_void) -> i32;
@@ -46,6 +48,14 @@ impl Frame {
         } else {
             ip
         }
+    }
+
+    /// A signal has interrupted it: it is in no call.
+    fn is_interrupted(&self) -> bool {
+        let mut before = 0;
+        // SAFETY: as in `call`.
+        unsafe { _Unwind_GetIPInfo(self.0, &mut before) };
+        before != 0
     }
 
     /// Where its stack pointer will be when that call returns.
@@ -113,6 +123,27 @@ pub(crate) fn is_unwinding(stack: Option<Range<usize>>) -> bool {
         }
     });
     found
+}
+
+/// Writes addresses in the calls on this stack, from what a signal has interrupted on, innermost first; returns how many.
+///
+/// In the handler of that signal. As signal-safe as the unwinder, which reads tables that the dynamic loader finds
+/// without a lock, or else under one that it holds while it loads or unloads a library.
+pub(crate) fn record_interrupted(into: &[AtomicUsize]) -> usize {
+    let (mut len, mut is_below) = (0, false);
+    walk(|frame| {
+        if !is_below && frame.is_interrupted() {
+            is_below = true;
+            len = 0;
+        }
+        let Some(slot) = into.get(len) else {
+            return ControlFlow::Break(());
+        };
+        slot.store(frame.call(), Ordering::Relaxed);
+        len += 1;
+        ControlFlow::Continue(())
+    });
+    len
 }
 
 /// The functions on this stack, innermost first.

@@ -51,7 +51,7 @@ use crate::sys::process::report;
 pub(crate) use payload::{Payload, drop_quietly};
 use payload::{read_by_words, text_of};
 use record::VTable;
-pub(crate) use record::{Birth, Ending};
+pub(crate) use record::{Birth, Ending, RECORD_FILE};
 pub(crate) use reference::TaskRef;
 pub(crate) use wait_reason::WaitReason;
 

@@ -50,6 +50,9 @@ pub(super) struct VTable {
     pub(super) free: unsafe fn(TaskPtr),
 }
 
+/// This file, as debug information names it: whose frames lie below those of a coroutine's own.
+pub(crate) const RECORD_FILE: &str = file!();
+
 /// How a coroutine has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {

@@ -56,21 +56,63 @@ pub(crate) enum WaitReason {
 }
 
 impl WaitReason {
-    /// The one of this number, `reason as usize`.
-    pub(crate) fn of_number(number: usize) -> Option<Self> {
+    /// All, each at its number, `reason as usize`.
+    const ALL: [WaitReason; 24] = {
         use WaitReason::*;
-        const ALL: [WaitReason; 24] = [
+        [
             Unpark, Join, Scope, Sleep, Readable, Writable, Accept, Connect, Blocking, Event,
             Semaphore, Process, Signal, Future, Mutex, RwLock, Condvar, Once, Barrier, WaitGroup,
             Oneshot, Receive, Send, Select,
-        ];
-        const {
-            let mut number = 0;
-            while number < ALL.len() {
-                assert!(ALL[number] as usize == number, "in the order of the type");
-                number += 1;
-            }
+        ]
+    };
+
+    /// What they are called in a report, by their numbers.
+    pub(crate) const WORDS: [&str; Self::ALL.len()] = {
+        let mut words = [""; Self::ALL.len()];
+        let mut number = 0;
+        while number < words.len() {
+            assert!(
+                Self::ALL[number] as usize == number,
+                "in the order of the type"
+            );
+            words[number] = Self::ALL[number].word();
+            number += 1;
         }
-        ALL.get(number).copied()
+        words
+    };
+
+    /// The one of this number.
+    pub(crate) fn of_number(number: usize) -> Option<Self> {
+        Self::ALL.get(number).copied()
+    }
+
+    /// What it is called in a report.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            WaitReason::Unpark => "unpark",
+            WaitReason::Join => "join",
+            WaitReason::Scope => "scope",
+            WaitReason::Sleep => "sleep",
+            WaitReason::Readable => "readable",
+            WaitReason::Writable => "writable",
+            WaitReason::Accept => "accept",
+            WaitReason::Connect => "connect",
+            WaitReason::Blocking => "blocking",
+            WaitReason::Event => "event",
+            WaitReason::Semaphore => "semaphore",
+            WaitReason::Process => "process",
+            WaitReason::Signal => "signal",
+            WaitReason::Future => "future",
+            WaitReason::Mutex => "mutex",
+            WaitReason::RwLock => "rwlock",
+            WaitReason::Condvar => "condvar",
+            WaitReason::Once => "once",
+            WaitReason::Barrier => "barrier",
+            WaitReason::WaitGroup => "wait group",
+            WaitReason::Oneshot => "oneshot",
+            WaitReason::Receive => "receive",
+            WaitReason::Send => "send",
+            WaitReason::Select => "select",
+        }
     }
 }

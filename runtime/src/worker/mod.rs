@@ -106,9 +106,10 @@ impl Worker {
     /// The worker outlives the guard, and stays where it is; it is on no other thread, and has no
     /// coroutine that was started on another.
     pub(crate) unsafe fn enter(&self) -> io::Result<Seated> {
-        let alternate = AltStack::ensure()?;
+        let alternate = AltStack::ensure(self.home.handler_bytes())?;
         watch_forks(park::attract_attention);
         thread_end::tell(home::end_with_the_thread);
+        self.home.seat().watched.note_thread();
         // SAFETY: the caller's promise.
         let home = unsafe { self.home.enter() };
         Ok(Seated {
@@ -163,6 +164,9 @@ impl Worker {
         }
         home.set_current(None);
         home.count_round(turns);
+        if OBSERVED {
+            home.turns_end();
+        }
         turns as usize
     }
 

@@ -71,7 +71,7 @@ fn object(trace: &Trace, process: u32, lane: usize, entry: &Entry, is_inside: bo
     let id = event.id;
     let (name, category, arguments) = match event.kind {
         Kind::Turn(stop) => {
-            let mut arguments = format!(r#""id":{id},"stop":{}"#, quoted(&text_of(stop)));
+            let mut arguments = format!(r#""id":{id},"stop":{}"#, quoted(text_of(stop)));
             if let Some(label) = trace.labels.get(&id) {
                 let site = quoted(&label.spawned_at.to_string());
                 let _ = write!(arguments, r#","spawned_at":{site}"#);

@@ -24,12 +24,12 @@
 //! A trace shows itself as text, a line for each worker and coroutine:
 //!
 //! ```text
-//!             0 us                                                             9523 us
-//! worker-0                                                ####........................#
-//! main                                                    #.##........................#
-//! producer                                                #-#
-//! consumer                                                ####
-//! ticker                                                  --##........................#
+//!              1594 us                                                          2505 us
+//! worker-0     ###################################.........##........................##
+//! main         ###....................#..........#....................................#
+//! producer       ######-----------#####
+//! consumer       -----############.---############
+//! ticker         ----------------##........................##........................##
 //!             # runs   - could run   . waits, or sleeps
 //! ```
 //!
@@ -37,8 +37,8 @@
 //! turn, and an arrow from whoever has woken or spawned a coroutine to the turn that this led to.
 //!
 //! **Cost.** Off, nothing for a yield: whether events are wanted is asked once for up to 64 turns. A spawn and a wake-up
-//! look at one byte. On, an event takes some tens of
-//! nanoseconds. A worker keeps the last 65,536 in 2 MiB of its own; what was lost before, [`Trace::lost`] tells. Time stamps come from the processor's counter where that runs at one rate, and are told by two looks at
+//! look at one byte. On, an event takes a time stamp and
+//! 60 instructions: 62 ns on a busy virtual machine on which the time stamp alone took 32 and a yield 26. A worker keeps the last 65,536 in 2 MiB of its own; what was lost before, [`Trace::lost`] tells. Time stamps come from the processor's counter where that runs at one rate, and are told by two looks at
 //! `CLOCK_MONOTONIC`, at the start and at the end.
 #![forbid(unsafe_code)]
 
@@ -127,7 +127,7 @@ pub struct Turn<'a> {
     /// When it stopped.
     pub to: Duration,
     /// Why: `"yielded"`, `"ended"`, `"panicked"`, `"cancelled"`, or for what it waits: `"receive"`.
-    pub stop: String,
+    pub stop: &'static str,
 }
 
 impl Trace {
@@ -284,12 +284,12 @@ fn outside(is_of_it: impl Fn(&Event) -> bool, told: impl Fn(Event) -> Event) -> 
 }
 
 /// Why a turn is over, in a word.
-fn text_of(stop: Stop) -> String {
+fn text_of(stop: Stop) -> &'static str {
     match stop {
-        Stop::Yielded => "yielded".into(),
-        Stop::Parked(reason) => format!("{reason:?}").to_lowercase(),
-        Stop::Ended(Ending::Returned) => "ended".into(),
-        Stop::Ended(Ending::Panicked) => "panicked".into(),
-        Stop::Ended(Ending::Cancelled) => "cancelled".into(),
+        Stop::Yielded => "yielded",
+        Stop::Parked(reason) => reason.word(),
+        Stop::Ended(Ending::Returned) => "ended",
+        Stop::Ended(Ending::Panicked) => "panicked",
+        Stop::Ended(Ending::Cancelled) => "cancelled",
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 
 use super::Trace;
 use crate::recorder::{Kind, Stop};
@@ -17,6 +18,8 @@ const COLUMNS_MIN: usize = 24;
 pub struct Timeline<'a> {
     trace: &'a Trace,
     columns: usize,
+    /// The nanoseconds that are shown: from the first event to the end of the last.
+    span: Range<u64>,
     rows: Vec<Row>,
     omitted: usize,
 }
@@ -42,9 +45,14 @@ enum Cell {
 impl<'a> Timeline<'a> {
     pub(super) fn new(trace: &'a Trace, columns: usize) -> Self {
         let columns = columns.max(COLUMNS_MIN);
+        let events = || trace.lanes.iter().flat_map(|lane| &lane.events);
+        let first = events().map(|entry| entry.event.from).min();
+        let last = events().map(|entry| entry.event.to).max();
+        let span = first.unwrap_or(0)..last.unwrap_or(0);
         let mut drawing = Drawing {
             trace,
             columns,
+            span: span.clone(),
             order: Vec::new(),
             coroutines: HashMap::new(),
         };
@@ -61,6 +69,7 @@ impl<'a> Timeline<'a> {
         Timeline {
             trace,
             columns,
+            span,
             rows,
             omitted,
         }
@@ -78,6 +87,7 @@ struct State {
 struct Drawing<'a> {
     trace: &'a Trace,
     columns: usize,
+    span: Range<u64>,
     /// Coroutines by their first appearance.
     order: Vec<u64>,
     coroutines: HashMap<u64, State>,
@@ -85,7 +95,11 @@ struct Drawing<'a> {
 
 impl Drawing<'_> {
     fn column(&self, ns: u64) -> usize {
-        let share = u128::from(ns) * self.columns as u128 / u128::from(self.trace.length_ns.max(1));
+        let (since, all) = (
+            ns.saturating_sub(self.span.start),
+            self.span.end - self.span.start,
+        );
+        let share = u128::from(since) * self.columns as u128 / u128::from(all.max(1));
         usize::try_from(share).map_or(self.columns - 1, |column| column.min(self.columns - 1))
     }
 
@@ -146,7 +160,7 @@ impl Drawing<'_> {
         }
         // What does not change any more lasts until the end.
         for id in self.order.clone() {
-            self.change(id, self.trace.length_ns, Cell::Nothing);
+            self.change(id, self.span.end, Cell::Nothing);
         }
     }
 
@@ -174,8 +188,9 @@ impl fmt::Display for Timeline<'_> {
         let (trace, columns) = (self.trace, self.columns);
         let titles = self.rows.iter().map(|row| row.title.chars().count());
         let width = titles.max().unwrap_or(0).min(32);
-        let end = format!("{} us", trace.length_ns / 1000);
-        writeln!(f, "{:width$}  0 us{end:>rest$}", "", rest = columns - 4)?;
+        let [start, end] = [self.span.start, self.span.end].map(|ns| format!("{} us", ns / 1000));
+        let rest = columns.saturating_sub(start.len());
+        writeln!(f, "{:width$}  {start}{end:>rest$}", "")?;
         for row in &self.rows {
             let title: String = row.title.chars().take(width).collect();
             let cells: String = row.cells.iter().map(|cell| cell.as_char()).collect();
