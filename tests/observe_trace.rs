@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::backtrace::Backtrace;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 
 use runtime::observe::trace::{self, Trace};
@@ -273,7 +276,7 @@ fn a_trace_tells_who_ran_why_it_stopped_and_who_woke_it() {
                 .filter(|turn| turn.name == Some(name))
                 .collect();
             turns.sort_by_key(|turn| turn.from);
-            turns.iter().map(|turn| turn.stop.as_str()).collect()
+            turns.iter().map(|turn| turn.stop).collect()
         };
         assert_eq!(stops("sleeper"), ["sleep", "ended"]);
         if workers == 1 {
@@ -419,4 +422,169 @@ fn a_flight_recorder_shows_what_has_led_to_a_panic() {
             "{places:?} {end}"
         );
     }
+}
+
+// ---- Debuggers ---------------------------------------------------------------------------------------
+
+#[test]
+fn a_backtrace_of_a_coroutine_reaches_the_worker_and_who_runs_it() {
+    #[inline(never)]
+    fn captures() -> String {
+        std::hint::black_box(Backtrace::force_capture().to_string())
+    }
+    let [beside, below] = runtime::run(|| {
+        let beside = spawn(captures);
+        yield_now(); // resumed by the worker
+        let below = spawn(captures); // by the join
+        [beside.join().unwrap(), below.join().unwrap()]
+    });
+    let this_test = "a_backtrace_of_a_coroutine_reaches_the_worker_and_who_runs_it";
+    for backtrace in [&beside, &below] {
+        for function in ["captures", "coroutine_main", "runtime::run", this_test] {
+            assert!(backtrace.contains(function), "{function}: {backtrace}");
+        }
+    }
+    assert!(below.contains("join"), "{below}");
+}
+
+/// Says to this program that a debugger looks at it.
+const UNDER_GDB: &str = "SUITE_IS_UNDER_GDB";
+
+/// What the debugger is to find: coroutines that wait for this and that, until the process aborts.
+fn waits_to_be_looked_at() -> ! {
+    #[inline(never)]
+    fn waits_in_vain(forever: &channel::Receiver<()>) {
+        forever.recv().unwrap();
+        std::hint::black_box(());
+    }
+    let local = |name: &str, f: Box<dyn FnOnce()>| {
+        let builder = coroutine::Builder::new().name(name);
+        drop(builder.spawn_local(f).unwrap());
+    };
+    Builder::new().workers(2).build().unwrap().run(|| {
+        let (_send, receive) = channel::bounded::<()>(0);
+        local("receiver", Box::new(move || waits_in_vain(&receive)));
+        local("sleeper", Box::new(|| sleep(Duration::from_secs(1000))));
+        local("parked", Box::new(coroutine::park));
+        yield_now(); // they are on this worker, so all have come to their waits
+        std::process::abort()
+    })
+}
+
+/// What gdb tells of this program's coroutines after this command, or none without gdb.
+fn gdb(program: &Path, arguments: &[&str], first: &str) -> Option<String> {
+    let commands = [
+        first,
+        "info coroutines",
+        "coroutine receiver bt",
+        "coroutine 999999 bt",
+    ];
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/runtime/gdb/runtime-gdb.py");
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-q", "-nx", "-batch", "-ex", "set debuginfod enabled off"]);
+    gdb.args(["-ex", "set confirm off", "-ex", "set width 0"]);
+    gdb.arg("-x").arg(script);
+    for command in commands {
+        gdb.args(["-ex", command]);
+    }
+    gdb.env(UNDER_GDB, "1")
+        .arg("-args")
+        .arg(program)
+        .args(arguments);
+    match gdb.stdin(Stdio::null()).output() {
+        Ok(output) => {
+            let text = [output.stdout, output.stderr].concat();
+            Some(String::from_utf8_lossy(&text).into_owned())
+        }
+        Err(_) => {
+            println!("skipped: gdb is not installed");
+            None
+        }
+    }
+}
+
+/// What is to be found in what gdb shows of [`waits_to_be_looked_at`], given how gdb is asked.
+fn is_found(said: &str) {
+    for (name, state) in [
+        ("receiver", "parked: receive "),
+        ("sleeper", "parked: sleep "),
+        ("parked", "parked: unpark "),
+        ("main", "runs on thread "),
+    ] {
+        let mut lines = said.lines();
+        let line = lines.find(|line| line.contains(&format!("  {name} ")));
+        let line = line.unwrap_or_else(|| panic!("{name}: {said}"));
+        assert!(
+            line.contains(state) && line.contains("observe_trace.rs:"),
+            "{line}"
+        );
+    }
+    assert!(said.contains("4 coroutines"), "{said}");
+    let (_, frames) = said.split_once("'receiver', parked: receive\n").unwrap();
+    let (frames, _) = frames.split_once("no coroutine has this number").unwrap();
+    for function in ["park", "recv", "waits_in_vain", "coroutine_main"] {
+        assert!(frames.contains(function), "{function}: {said}");
+    }
+    assert!(!frames.contains("Worker"), "{said}");
+}
+
+#[test]
+fn gdb_lists_coroutines_and_their_frames_in_a_live_process_and_in_a_core_file() {
+    if std::env::var_os(UNDER_GDB).is_some() {
+        waits_to_be_looked_at();
+    }
+    let program = std::env::current_exe().unwrap();
+    let this_test = "gdb_lists_coroutines_and_their_frames_in_a_live_process_and_in_a_core_file";
+    let arguments = ["--exact", this_test, "--nocapture"];
+    let Some(said) = gdb(&program, &arguments, "run") else {
+        return;
+    };
+    is_found(&said);
+
+    let place = std::env::temp_dir().join(format!("observe-trace-{}", std::process::id()));
+    std::fs::create_dir(&place).unwrap();
+    let mut dies = Command::new(&program);
+    dies.args(arguments).env(UNDER_GDB, "1").current_dir(&place);
+    let status = dies
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!status.success());
+    let core = std::fs::read_dir(&place).unwrap().next();
+    match core.map(|entry| format!("core-file {}", entry.unwrap().path().display())) {
+        Some(core) => is_found(&gdb(&program, &[], &core).unwrap()),
+        None => {
+            println!("skipped: this system leaves no core file in the directory of the process")
+        }
+    }
+    std::fs::remove_dir_all(place).unwrap();
+}
+
+#[test]
+fn perfettos_own_trace_processor_accepts_the_json() {
+    let trace = traced("perfetto", 2, busy);
+    let place = std::env::temp_dir().join(format!("observe-perfetto-{}", std::process::id()));
+    std::fs::create_dir(&place).unwrap();
+    let [json, query] = ["trace.json", "query.sql"].map(|name| place.join(name));
+    trace
+        .write_json(std::fs::File::create(&json).unwrap())
+        .unwrap();
+    let sql = "select 'slices', count(*) from slice; select 'flows', count(*) from flow;
+               select 'faults', count(*) from stats where severity = 'error' and value > 0;";
+    std::fs::write(&query, sql).unwrap();
+    let mut processor = Command::new("trace_processor_shell");
+    match processor.arg("-q").arg(&query).arg(&json).output() {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            let count = |what: &str| -> u64 {
+                let (_, rest) = text.split_once(&format!("\"{what}\",")).unwrap();
+                rest.lines().next().unwrap().parse().unwrap()
+            };
+            assert!(count("slices") > 10 && count("flows") > 10, "{text}");
+            assert_eq!(count("faults"), 0, "{text}");
+        }
+        Err(_) => println!("skipped: trace_processor_shell is not installed"),
+    }
+    std::fs::remove_dir_all(place).unwrap();
 }

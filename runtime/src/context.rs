@@ -85,6 +85,9 @@ struct Header {
     index: Cell<usize>,
 }
 
+/// Size of a header, for a debugger.
+pub(crate) const HEADER_BYTES: usize = size_of::<Header>();
+
 /// What corosensei keeps right below the base.
 const LINK_BYTES: usize = 16;
 const LINE_BYTES: usize = 64;

@@ -219,6 +219,7 @@ pub mod blocking;
 pub mod channel;
 mod context;
 pub mod coroutine;
+mod debugger;
 pub mod fs;
 pub mod future;
 pub mod generator;

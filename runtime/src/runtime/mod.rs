@@ -20,6 +20,7 @@ use std::panic::resume_unwind;
 use std::time::Duration;
 
 use crate::coroutine::{self, JoinHandle};
+use crate::debugger;
 use crate::home::{self, Config, Phase, Shared};
 use crate::observe::Metrics;
 use crate::observe::stall::{Hook, Watchdog};
@@ -105,6 +106,7 @@ unsafe impl Sync for Runtime {}
 
 impl Runtime {
     fn start(config: Config) -> io::Result<Self> {
+        debugger::keep();
         let flight = FlightRecorder::of(&config);
         let mailboxes = Mailboxes::take(config.workers);
         let shared = Arc::new(Shared::new(config, mailboxes.0.clone()));

@@ -45,6 +45,9 @@ const COLOUR_BYTES: usize = 64;
 /// The label pointer and padding: a base is aligned to 16 bytes.
 const HEADER_BYTES: usize = 16;
 
+/// What tells a slot's base, for a debugger: colours, bytes of each, bytes above.
+pub(crate) const BASE_BYTES: [usize; 3] = [COLOURS, COLOUR_BYTES, HEADER_BYTES];
+
 /// Sizes of a slot; whole pages. All else follows from them and from where the slab starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Layout {

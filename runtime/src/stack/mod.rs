@@ -42,6 +42,8 @@ mod watermark;
 
 use std::{io, num::NonZeroUsize, ops::Range, panic::Location, ptr};
 
+pub(crate) use layout::BASE_BYTES;
+pub(crate) use registry::for_debugger as registry_for_debugger;
 pub(crate) use stacks::Stacks;
 
 use crate::{id::Id, sys::memory};

@@ -15,6 +15,7 @@
 //! | even    | free                             | +1: claimed, then filled  |
 //! | odd     | claimed (`end` = 0: matches nothing), then live | +1 by `retire` |
 
+use std::mem::offset_of;
 use std::ptr;
 
 use super::layout::{Layout, Slot};
@@ -25,6 +26,19 @@ use crate::seam::sync::real::atomic::{
 };
 
 static HEAD: AtomicPtr<Record> = AtomicPtr::new(ptr::null_mut());
+
+/// Where the list begins, and what of a [`Record`] is where, for a debugger: start, end, usable bytes and guard
+/// bytes of a slot, the next record.
+pub(crate) const fn for_debugger() -> (*mut (), [usize; 5]) {
+    let offsets = [
+        offset_of!(Record, start),
+        offset_of!(Record, end),
+        offset_of!(Record, usable_bytes),
+        offset_of!(Record, guard_bytes),
+        offset_of!(Record, next),
+    ];
+    ((&raw const HEAD).cast_mut().cast(), offsets)
+}
 
 /// One slab: where it lies and how its slots are laid out.
 #[derive(Debug)]
