@@ -15,14 +15,17 @@ mod verdict;
 
 use std::collections::HashSet;
 use std::fs;
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use runtime::coroutine;
 use runtime::generator::{Generator, GeneratorState};
+use runtime::observe::trace;
 
 use super::switch::{Place as Pinned, between_processes, between_threads, ring};
 use super::{Experiment, panicked};
@@ -33,6 +36,7 @@ use crate::excerpt::Excerpt;
 use crate::figure::{Lane, Timeline};
 use crate::lab::Lab;
 use crate::link::Pipe;
+use crate::options::Choice;
 use crate::os::{self, SharedWords, Usage, Whose};
 use crate::report::{Body, Effort, Findings, Layout, Metric, Unit, Verdict};
 use verdict::{Parts, answers, verdict};
@@ -125,14 +129,32 @@ fn three_coroutines() -> io::Result<Vec<Tick>> {
         let ticks = Arc::new(Ticks::new()?);
         let unit = |unit| {
             let ticks = Arc::clone(&ticks);
-            runtime::spawn_local(move || ticks.make(unit, runtime::yield_now))
+            let named = coroutine::Builder::new().name(NAMES[unit]);
+            named.spawn_local(move || ticks.make(unit, runtime::yield_now))
         };
-        let units = [0, 1, 2].map(unit);
+        let units = [unit(0)?, unit(1)?, unit(2)?];
         units
             .into_iter()
             .try_for_each(|unit| unit.join().map_err(panicked))?;
         Ok(ticks.all())
     })
+}
+
+/// Where a trace of the three coroutines is to be written.
+const TRACE: Choice = Choice {
+    name: "trace",
+    value: "FILE",
+    help: "Write to FILE who of three coroutines ran when, for https://ui.perfetto.dev",
+};
+
+fn write_trace(path: &Path) -> io::Result<()> {
+    trace::start();
+    let ticks = three_coroutines();
+    let trace = trace::stop();
+    ticks?;
+    let mut file = BufWriter::new(fs::File::create(path)?);
+    trace.write_json(&mut file)?;
+    file.flush()
 }
 
 fn three_threads() -> io::Result<Vec<Tick>> {
@@ -331,6 +353,10 @@ impl Experiment for Scheduling {
         ]
     }
 
+    fn options(&self) -> &'static [Choice] {
+        &[TRACE]
+    }
+
     fn coroutine(&self, lab: &mut Lab) -> io::Result<()> {
         // First, before this process has a runtime of its own.
         count_calls(lab, ring_hand_overs)?;
@@ -342,6 +368,9 @@ impl Experiment for Scheduling {
             crowd.release()
         })?;
         lab.figures(PAUSES_ROW, PAUSES, &[pause_and_resume()?]);
+        if let Some(path) = lab.options.path(TRACE.name) {
+            write_trace(path)?;
+        }
         order(lab, Body::Coroutine, three_coroutines)
     }
 
@@ -403,5 +432,22 @@ mod tests {
     #[test]
     fn a_loop_is_paused_at_every_round() {
         assert_eq!(pause_and_resume().unwrap(), 1_000.0);
+    }
+
+    #[test]
+    fn a_trace_shows_the_turns_of_the_three() {
+        let file = format!("scheduling-{}.json", std::process::id());
+        let path = std::env::temp_dir().join(file);
+        write_trace(&path).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        fs::remove_file(path).unwrap();
+        let turns_of = |name: &str| {
+            let events = json["traceEvents"].as_array().unwrap().iter();
+            let turns = events.filter(|event| event["ph"] == "X" && event["name"] == name);
+            turns.count()
+        };
+        // Each yields after every tick, and ends with the turn after that. A test beside this one may have its three too.
+        let turns = NAMES.map(turns_of);
+        assert!(turns.iter().all(|turns| *turns > TICKS), "{turns:?}");
     }
 }
