@@ -21,7 +21,7 @@ pub fn crowd(bench: &mut Bench, connections: usize) {
     let title = format!("echo/{connections}");
     let names = ["ours", "tokio", "may"];
     let connections = if bench.is_quick() { 100 } else { connections };
-    let rounds = contest(bench, &title, &names, 7, connections, 8);
+    let rounds = contest(bench, &title, &names, 5, connections, 6);
     let Some([pace, p99, cpu]) = rounds else {
         return;
     };
@@ -34,8 +34,8 @@ pub fn crowd(bench: &mut Bench, connections: usize) {
 /// `echo/alone`: one connection, so that nothing hides what it takes to wake a server that sleeps.
 pub fn alone(bench: &mut Bench) {
     let names = ["ours, spinning", "ours", "tokio", "may"];
-    let requests = if bench.is_quick() { 100 } else { 20_000 };
-    let rounds = contest(bench, "echo/alone", &names, 11, 1, requests);
+    let requests = if bench.is_quick() { 100 } else { 5_000 };
+    let rounds = contest(bench, "echo/alone", &names, 9, 1, requests);
     let Some([pace, p99, _]) = rounds else {
         return;
     };
