@@ -21,6 +21,10 @@ pub struct Talk {
 /// Longest answer.
 const ANSWER_MAX: usize = 1024;
 
+/// So many connect before their first requests are answered, by which the server shows that it has taken them: a
+/// thousand would overflow its backlog of 128, and a dropped SYN is sent again only after a second.
+const AT_ONCE: usize = 64;
+
 /// Connections to one server.
 pub struct Load {
     epoll: Epoll,
@@ -62,17 +66,22 @@ impl Latencies {
 impl Load {
     pub fn connect(server: SocketAddr, connections: usize, talk: Talk) -> io::Result<Self> {
         let epoll = Epoll::new(1024)?;
-        let connections = (0..connections)
-            .map(|token| {
-                let connection = Connection::open(server, talk)?;
-                epoll.add(&connection.stream, token)?;
-                Ok(connection)
-            })
-            .collect::<io::Result<_>>()?;
+        let mut all = Vec::with_capacity(connections);
+        while all.len() < connections {
+            let some: Vec<TcpStream> = (all.len()..connections)
+                .take(AT_ONCE)
+                .map(|_| ask(server, talk))
+                .collect::<io::Result<_>>()?;
+            for stream in some {
+                let connection = Connection::answered(stream, talk)?;
+                epoll.add(&connection.stream, all.len())?;
+                all.push(connection);
+            }
+        }
         Ok(Load {
             epoll,
             talk,
-            connections,
+            connections: all,
             busy: false,
         })
     }
@@ -138,14 +147,8 @@ impl Load {
 }
 
 impl Connection {
-    /// Connects and has one request answered, so that the server has taken the connection: a thousand at
-    /// once would overflow its backlog of 128, and a dropped SYN is sent again only after a second.
-    fn open(server: SocketAddr, talk: Talk) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(server)?;
-        stream.set_nodelay(true)?;
-        // Many samples make many connections: without this, their ports would stay taken for a minute.
-        reset_on_close(&stream)?;
-        stream.write_all(talk.request)?;
+    /// Takes the answer to the first request.
+    fn answered(mut stream: TcpStream, talk: Talk) -> io::Result<Self> {
         let answer_bytes = answer_bytes(&mut stream, talk.answer_ends)?;
         stream.set_nonblocking(true)?;
         Ok(Connection {
@@ -175,6 +178,16 @@ impl Connection {
             }
         }
     }
+}
+
+/// Connects, and sends the first request.
+fn ask(server: SocketAddr, talk: Talk) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(server)?;
+    stream.set_nodelay(true)?;
+    // Many samples make many connections: without this, their ports would stay taken for a minute.
+    reset_on_close(&stream)?;
+    stream.write_all(talk.request)?;
+    Ok(stream)
 }
 
 /// Reads one answer, which `ends` with that; returns its length.

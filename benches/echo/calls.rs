@@ -33,7 +33,7 @@ pub fn calls(bench: &mut Bench) {
     let (rounds, requests) = if bench.is_quick() {
         (1, 100)
     } else {
-        (3, 10_000)
+        (3, 2_000)
     };
     let units = ["calls per request", "epoll waits per request"];
     let [calls, waits] = tables(title, &SERVERS, rounds, units, |name| {

@@ -32,7 +32,7 @@ pub fn idle(bench: &mut Bench, connections: usize) {
     };
     let quick = bench.is_quick();
     let connections = if quick { 100 } else { connections };
-    let requests = if quick { 100 } else { 5_000 };
+    let requests = if quick { 100 } else { 2_000 };
     let rounds = if quick { 1 } else { 7 };
     let names = ["ours", "tokio", "may"];
     let [bytes, alone, beside] = tables(title, &names, rounds, UNITS, |name| {
