@@ -281,14 +281,20 @@ fn an_interval_ticks_on_its_grid_and_does_not_make_up_for_missed_ticks() {
         let period = Duration::from_millis(1);
         let mut ticks = interval(period);
         let first = ticks.tick();
-        assert!(Instant::now() >= first);
+        let after_first = Instant::now();
+        assert!(after_first >= first);
         sleep(period * 5);
         let second = ticks.tick();
-        assert_eq!(second, first + period, "the one that was due");
+        assert!(
+            second > first && second <= after_first + period,
+            "the one that was due"
+        );
         let third = ticks.tick();
         assert!(third >= first + period * 5, "the others are skipped");
-        let offset = (third - first).as_nanos() % period.as_nanos();
-        assert_eq!(offset, 0, "on the grid");
+        for tick in [second, third] {
+            let offset = (tick - first).as_nanos() % period.as_nanos();
+            assert_eq!(offset, 0, "on the grid");
+        }
     });
 }
 
