@@ -4,11 +4,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Output, Stdio};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
 fn demo(arguments: &[&str]) -> Output {
@@ -50,8 +52,28 @@ fn value(section: &Value, label: &str, metric: &str, part: &str) -> f64 {
     value.unwrap_or_else(|| panic!("no `{metric}` in {row}"))
 }
 
-/// Starts what serves until it is told to end; returns it and the first line that it says.
-fn serving(arguments: &[&str]) -> (Child, String) {
+/// What serves until it is told to end, which it is at the end of the test at the latest.
+struct Server(Child);
+
+impl Server {
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    fn wait(&mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts it; returns it and the first line that it says.
+fn serving(arguments: &[&str]) -> (Server, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_demo"))
         .args(arguments)
         .stdin(Stdio::null())
@@ -61,7 +83,7 @@ fn serving(arguments: &[&str]) -> (Child, String) {
     let mut line = String::new();
     let stdout = child.stdout.as_mut().expect("it is piped");
     BufReader::new(stdout).read_line(&mut line).unwrap();
-    (child, line)
+    (Server(child), line)
 }
 
 /// The demo's complaint and its exit status.
@@ -133,8 +155,8 @@ fn http_10k_answers_for_real_until_it_is_told_to_end() {
             assert!(answer.starts_with(b"HTTP/1.1 200"), "{model}");
             assert!(answer.ends_with(b"Hello, World!"), "{model}");
         }
-        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-        child.wait().unwrap();
+        child.send(Signal::INT);
+        child.wait();
         // Whoever served the connection has gone with the demo, or it would still be open.
         assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "{model}");
     }
@@ -291,5 +313,129 @@ fn web_crawler_says_what_keeps_it_from_the_first_page() {
         let (why, status) = refused(&["run", "web-crawler", "--url", senseless]);
         assert_eq!(status, Some(2), "{why}");
         assert!(why.contains(senseless), "{why}");
+    }
+}
+
+#[test]
+fn shell_serves_a_crowd_by_threads_and_by_coroutines() {
+    let section = measured("shell", &[]);
+    for model in ["two threads", "two coroutines"] {
+        let label = format!("{model} per session");
+        assert!(median(&section, &label, "built_in") > 0.0);
+        assert!(median(&section, &label, "pipeline") > 0.0);
+    }
+}
+
+/// A user at a shell.
+struct Terminal<S>(S);
+
+impl<S: Read + Write> Terminal<S> {
+    fn types(&mut self, line: &str) {
+        self.0.write_all(line.as_bytes()).unwrap();
+    }
+
+    /// What is said until `end` comes, which is included.
+    fn hears(&mut self, end: &str) -> String {
+        let mut said = Vec::new();
+        while !said.ends_with(end.as_bytes()) {
+            let mut byte = [0];
+            assert_eq!(
+                self.0.read(&mut byte).unwrap(),
+                1,
+                "{}",
+                String::from_utf8_lossy(&said)
+            );
+            said.extend(byte);
+        }
+        String::from_utf8(said).unwrap()
+    }
+}
+
+#[test]
+fn shell_gives_two_users_pipelines_history_and_ctrl_c_until_it_is_told_to_end() {
+    for model in ["coroutine", "thread"] {
+        let folder = folder(&format!("shell-{model}"));
+        let path = folder.join("door");
+        let address = path.to_str().unwrap();
+        let (mut shell, line) = serving(&["run", "shell", "--listen", address, "--model", model]);
+        assert!(line.contains(address), "{line}");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "others may connect: {mode:o}");
+        let [mut ann, mut bob] = ["ann", "bob"].map(|name| {
+            let mut user = Terminal(UnixStream::connect(&path).unwrap());
+            user.hears("name: ");
+            user.types(&format!("{name}\n"));
+            user.hears(&format!("{name}$ "));
+            user
+        });
+        ann.types("printf 'b\\na\\n' | sort\n");
+        assert_eq!(ann.hears("ann$ "), "a\nb\nann$ ");
+        ann.types("who\n");
+        let who = ann.hears("ann$ ");
+        assert!(who.contains("ann ") && who.contains("bob "), "{who}");
+        ann.types("history\n");
+        assert!(ann.hears("ann$ ").contains("2  who\n"));
+        // Two processes, which a Ctrl-C ends.
+        bob.types("sh -c 'echo on; exec sleep 1000' | cat\n");
+        bob.hears("on\n");
+        bob.types("\x03");
+        bob.hears("bob$ ");
+        bob.types("no-such-program | cat\n");
+        assert!(bob.hears("bob$ ").contains("No such file"));
+        ann.types("exit\n");
+        ann.hears("bye\n");
+        // Bob's command goes with the shell, and so does the socket.
+        bob.types("sh -c 'echo $$; exec sleep 1000'\n");
+        let pid = bob.hears("\n").trim().parse();
+        let pid = Pid::from_raw(pid.expect("a number")).unwrap();
+        shell.send(Signal::TERM);
+        assert_eq!(shell.wait(), Some(0), "{model}");
+        assert!(!path.exists());
+        // It was killed; whoever has adopted it reaps it soon.
+        while test_kill_process(pid).is_ok() && !is_zombie(pid) {
+            thread::yield_now();
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+fn is_zombie(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| stat.contains(") Z "))
+}
+
+#[test]
+fn shell_asks_the_silent_to_leave() {
+    let (mut shell, line) = serving(&["run", "shell", "--listen", "127.0.0.1:0", "--idle", "1"]);
+    let address = line
+        .split([' ', ';'])
+        .find(|word| word.starts_with("127."))
+        .unwrap();
+    let mut user = Terminal(TcpStream::connect(address).unwrap());
+    let said = user.hears("bye\n");
+    assert!(said.contains("silent for too long"), "{said}");
+    shell.send(Signal::INT);
+    shell.wait();
+}
+
+#[test]
+fn shell_refuses_an_address_in_use_and_one_that_is_none() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (why, status) = refused(&["run", "shell", "--listen", &address]);
+    assert_eq!(status, Some(1), "{why}");
+    assert!(why.contains(&address) && why.contains("in use"), "{why}");
+    // A file that is there is not replaced.
+    let (why, status) = refused(&["run", "shell", "--listen", env!("CARGO_MANIFEST_PATH")]);
+    assert!(status == Some(1) && why.contains("in use"), "{why}");
+    for senseless in [
+        &["--listen", "nonsense"][..],
+        &["--listen", "0.0.0.0:0"],
+        &["--listen", "127.0.0.1:0", "--model", "process"],
+        &["--listen", "127.0.0.1:0", "--idle", "never"],
+        &["--idle", "5"],
+    ] {
+        let (why, status) = refused(&[&["run", "shell"], senseless].concat());
+        assert_eq!(status, Some(2), "{why}");
     }
 }

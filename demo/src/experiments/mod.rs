@@ -183,6 +183,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &scenarios::Hello,
     &scenarios::ImagePipeline,
     &scenarios::WebCrawler,
+    &scenarios::Shell,
     &scenarios::Http10k,
 ];
 

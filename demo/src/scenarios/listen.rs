@@ -15,6 +15,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use crate::options::{Choice, Options};
+use crate::report::Body;
 
 /// `--listen ADDR`.
 pub const LISTEN: Choice = Choice {
@@ -29,6 +30,27 @@ pub const ALLOW_REMOTE: Choice = Choice {
     value: "",
     help: "Let --listen take an address that other machines can reach",
 };
+
+/// `--model MODEL`.
+pub const MODEL: Choice = Choice {
+    name: "model",
+    value: "MODEL",
+    help: "With --listen: what serves a connection; coroutine (the default), thread or, of http-10k, process",
+};
+
+/// What `--model` names.
+///
+/// # Errors
+/// A sentence for the user, if it is none of the three.
+pub fn model(options: &Options) -> Result<Option<Body>, String> {
+    let Some(name) = options.text(MODEL.name)? else {
+        return Ok(None);
+    };
+    let models = [Body::Coroutine, Body::Thread, Body::Process];
+    let model = models.into_iter().find(|model| model.name() == name);
+    let unknown = || format!("--model {name}: it is coroutine, thread or process");
+    model.map(Some).ok_or_else(unknown)
+}
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,6 +5,7 @@
 //! | `hello`          | `hello`          | threads or coroutines           |
 //! | `image-pipeline` | `image`          | threads or processes            |
 //! | `web-crawler`    | `crawler`        | coroutines                      |
+//! | `shell`          | `shell`          | threads or coroutines           |
 //! | `http-10k`       | `http`           | coroutines                      |
 //!
 //! `listen` is what those have in common that serve for real.
@@ -18,8 +19,10 @@ mod hello;
 mod http;
 mod image;
 mod listen;
+mod shell;
 
 pub use crawler::WebCrawler;
 pub use hello::Hello;
 pub use http::Http10k;
 pub use image::ImagePipeline;
+pub use shell::Shell;

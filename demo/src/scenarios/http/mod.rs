@@ -19,7 +19,7 @@ use std::thread;
 
 use self::contest::{Contest, goal, prepare, raise_descriptors};
 use self::server::{Journal, SharedJournal};
-use super::listen::{self, ALLOW_REMOTE, Address, LISTEN};
+use super::listen::{self, ALLOW_REMOTE, Address, LISTEN, MODEL};
 use crate::comparison::{self, Answer, Feature, Place};
 use crate::excerpt::Excerpt;
 use crate::experiments::Experiment;
@@ -43,12 +43,6 @@ const RUNS_OUT: &str = "runs_out_of";
 const COROUTINES: &str = "coroutine per connection";
 const THREADS: &str = "thread per connection";
 const PROCESSES: &str = "process per connection";
-
-const MODEL: Choice = Choice {
-    name: "model",
-    value: "MODEL",
-    help: "With --listen: what serves a connection; coroutine (the default), thread or process",
-};
 
 impl Experiment for Http10k {
     fn name(&self) -> &'static str {
@@ -220,7 +214,7 @@ impl Experiment for Http10k {
                 path.display()
             ));
         }
-        if model(options)?.is_some() && address.is_none() {
+        if listen::model(options)?.is_some() && address.is_none() {
             return Err("--model means nothing without --listen".to_owned());
         }
         Ok(())
@@ -229,7 +223,10 @@ impl Experiment for Http10k {
     fn alone(&self, options: &Options) -> Option<io::Result<bool>> {
         match Address::asked_for(options) {
             Ok(Some(Address::Tcp(address))) => {
-                let model = model(options).ok().flatten().unwrap_or(Body::Coroutine);
+                let model = listen::model(options)
+                    .ok()
+                    .flatten()
+                    .unwrap_or(Body::Coroutine);
                 let served = raise_descriptors()
                     .and_then(|_| listen::tcp(address))
                     .and_then(|listener| serve_for_real(listener, model));
@@ -238,17 +235,6 @@ impl Experiment for Http10k {
             _ => None,
         }
     }
-}
-
-/// What `--model` names.
-fn model(options: &Options) -> Result<Option<Body>, String> {
-    let Some(name) = options.text(MODEL.name)? else {
-        return Ok(None);
-    };
-    let models = [Body::Coroutine, Body::Thread, Body::Process];
-    let model = models.into_iter().find(|model| model.name() == name);
-    let unknown = || format!("--model {name}: it is coroutine, thread or process");
-    model.map(Some).ok_or_else(unknown)
 }
 
 /// Serves until Ctrl-C, which ends this process, its threads and its children as it is: they hold nothing that stays.
