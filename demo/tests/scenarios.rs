@@ -439,3 +439,210 @@ fn shell_refuses_an_address_in_use_and_one_that_is_none() {
         assert_eq!(status, Some(2), "{why}");
     }
 }
+
+/// What keeps this system from confining anything: then there is nothing to test, and a line says so.
+fn no_sandbox(section: &Value) -> bool {
+    let text = section["rows"].to_string();
+    let missing = text.contains("NOT SANDBOXED");
+    if missing {
+        eprintln!("skipped: this kernel has no landlock or no seccomp");
+    }
+    missing
+}
+
+/// The outcome of `attack` in `body`, and whether it did harm.
+fn outcome(section: &Value, attack: &str, body: &str) -> (String, bool) {
+    let rows = section["rows"].as_array().expect("rows");
+    let row = rows
+        .iter()
+        .find(|row| row["label"] == attack && row["body"] == body);
+    let row = row.unwrap_or_else(|| panic!("no row `{attack}` of {body} in {section}"));
+    let words = row["words"]["outcome"].as_str().expect("words").to_owned();
+    (words, row["values"]["harm"]["median"] == 1.0)
+}
+
+#[test]
+fn sb1_sb2_sb5_a_confined_process_harms_nobody_and_thread_and_coroutine_do() {
+    let section = measured("untrusted", &[]);
+    // SB5: they isolate nothing.
+    for (attack, thread, coroutine) in [
+        ("overwrite a neighbour's data", "overwritten", "overwritten"),
+        (
+            "write to a wild address",
+            "all die: SIGSEGV",
+            "all die: SIGSEGV",
+        ),
+        ("overflow the stack", "all die: SIGABRT", "all die: SIGABRT"),
+        ("take all memory", "all die: SIGABRT", "all die: SIGABRT"),
+        (
+            "compute for ever",
+            "goes on, nobody can end it",
+            "nobody else runs any more",
+        ),
+        (
+            "sleep for ever",
+            "goes on, nobody can end it",
+            "nobody else runs any more",
+        ),
+        (
+            "flood the output",
+            "floods everybody's output",
+            "floods everybody's output",
+        ),
+        ("open a file", "done as it wanted", "done as it wanted"),
+        (
+            "execute a program",
+            "all are replaced by it",
+            "all are replaced by it",
+        ),
+    ] {
+        assert_eq!(
+            outcome(&section, attack, "thread"),
+            (thread.to_owned(), true)
+        );
+        assert_eq!(
+            outcome(&section, attack, "coroutine"),
+            (coroutine.to_owned(), true)
+        );
+    }
+    if no_sandbox(&section) {
+        return;
+    }
+    // SB1: system calls that are not on the list.
+    for attack in [
+        "open a file",
+        "connect to a server",
+        "fork",
+        "execute a program",
+        "signal its parent",
+        "trace its parent",
+    ] {
+        let killed = ("killed: SIGSYS".to_owned(), false);
+        assert_eq!(outcome(&section, attack, "process"), killed, "{attack}");
+    }
+    // SB2: what is used up, and what breaks.
+    for (attack, words) in [
+        ("overwrite a neighbour's data", "its own copy only"),
+        ("write to a wild address", "killed: SIGSEGV"),
+        ("overflow the stack", "killed: SIGABRT"),
+        ("take all memory", "killed: SIGABRT"),
+        ("compute for ever", "killed: SIGXCPU"),
+        ("sleep for ever", "killed: out of time"),
+        ("flood the output", "killed: 64 KiB written"),
+    ] {
+        assert_eq!(
+            outcome(&section, attack, "process"),
+            (words.to_owned(), false)
+        );
+    }
+    assert_eq!(section["verdict"]["outcome"], "confirmed");
+}
+
+/// Runs a shell script as a program that nobody trusts; returns what it said, what is said of it, and the exit status.
+fn confined(script: &str, options: &[&str]) -> Option<(String, String, Option<i32>)> {
+    let folder = folder(&format!("script-{}", script.len()));
+    let path = folder.join("script");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = path.to_str().unwrap();
+    let output = demo(&[&["run", "untrusted", "--program", program], options].concat());
+    fs::remove_dir_all(folder).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (said, of_it) = (text(&output.stdout), text(&output.stderr));
+    if of_it.contains("NOT SANDBOXED") {
+        eprintln!("skipped: this kernel has no landlock or no seccomp");
+        return None;
+    }
+    Some((said, of_it, output.status.code()))
+}
+
+#[test]
+fn sb3_the_order_of_confinement_leaves_landlock_whole_and_output_to_pipes() {
+    // A limit of descriptors would have broken landlock, had it come first; one of file sizes kills who writes to a file.
+    let script = "echo hello; ulimit -n; read line < /etc/passwd || echo refused; echo end >&2";
+    let Some((said, of_it, status)) = confined(script, &["--args", "a b"]) else {
+        return;
+    };
+    assert!(said.starts_with("hello\n64\n"), "{said}{of_it}");
+    assert!(
+        said.contains("Permission denied") || said.contains("refused"),
+        "{said}"
+    );
+    assert_eq!(
+        (said.ends_with("end\n"), status),
+        (true, Some(0)),
+        "{said}{of_it}"
+    );
+}
+
+#[test]
+fn a_program_is_told_what_ended_it() {
+    // To run another program a shell forks.
+    let Some((_, of_it, status)) = confined("/bin/true; echo survived", &[]) else {
+        return;
+    };
+    assert_eq!(status, Some(1));
+    assert!(of_it.contains("killed by SIGSYS"), "{of_it}");
+    let (_, of_it, status) = confined("exit 7", &[]).expect("as before");
+    assert!(
+        of_it.contains("ended with status 7") && status == Some(1),
+        "{of_it}"
+    );
+    let (said, of_it, _) = confined("while :; do echo 0123456789; done", &[]).expect("as before");
+    assert!(
+        of_it.contains("it wrote 64 KiB") && said.len() == 64 << 10,
+        "{of_it}"
+    );
+    let (why, status) = refused(&["run", "untrusted", "--program", "/no/such/program"]);
+    assert_eq!(status, Some(2), "{why}");
+}
+
+/// Lets `landlock_create_ruleset` fail for this thread and all that it starts, as on a kernel without it.
+fn without_landlock() -> bool {
+    use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
+    const LANDLOCK_CREATE_RULESET: i64 = 444;
+    const ENOSYS: u32 = 38;
+    let Ok(arch) = std::env::consts::ARCH.try_into() else {
+        return false;
+    };
+    let rules = [(LANDLOCK_CREATE_RULESET, vec![])].into_iter().collect();
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        SeccompAction::Errno(ENOSYS),
+        arch,
+    );
+    let program: seccompiler::BpfProgram = filter.unwrap().try_into().unwrap();
+    apply_filter(&program).is_ok()
+}
+
+#[test]
+fn sb4_a_system_that_cannot_confine_says_so_and_runs_nothing() {
+    // A filter is a thread's: the other tests keep their landlock.
+    let there = thread::spawn(|| {
+        if !without_landlock() {
+            eprintln!("skipped: this kernel has no seccomp");
+            return;
+        }
+        let run = [
+            "run",
+            "untrusted",
+            "--program",
+            "/bin/echo",
+            "--args",
+            "hello",
+        ];
+        let output = demo(&run);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]));
+        assert!(stderr.contains("NOT SANDBOXED"), "{stderr}");
+        let output = demo(&[&run[..], &["--allow-unsandboxed"]].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.code(), &*output.stdout),
+            (Some(0), &b"hello\n"[..])
+        );
+        assert!(stderr.contains("NOT SANDBOXED"), "{stderr}");
+    });
+    there.join().unwrap();
+}

@@ -184,6 +184,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &scenarios::ImagePipeline,
     &scenarios::WebCrawler,
     &scenarios::Shell,
+    &scenarios::Untrusted,
     &scenarios::Http10k,
 ];
 

@@ -4,6 +4,8 @@
 //! |-----------|----------------------------|---------------------------------------------------------|
 //! | `process` | fork, posix_spawn, waitpid | refuses to fork where a second thread is                |
 //! | `doom`    | malloc, free, a null write | breaks only a process that was forked to be broken      |
+//! | `assault` | fork, ptrace               | one that ends at once, one that touches no memory       |
+//! | `confine` | close_range, seccomp, ...  | takes away only, and only from the calling process      |
 //! | `memory`  | mmap `MAP_SHARED`          | hands out atomics only, so two processes may both write |
 //! | `stack`   | mmap, mprotect, madvise    | nothing but the top of each stack is ever touched       |
 //! | `perf`    | perf_event_open            | gives a descriptor, and reads are of eight bytes        |
@@ -13,6 +15,8 @@
 //!
 //! Everything else goes through `rustix`, which needs no `unsafe`.
 
+mod assault;
+mod confine;
 mod cpu;
 mod doom;
 mod memory;
@@ -22,6 +26,8 @@ mod stack;
 mod trace;
 mod usage;
 
+pub use assault::{fork_once, trace_other};
+pub use confine::{Bounds, Purpose, close_other_descriptors, confine, confinement_missing};
 pub use cpu::{Pin, allowed_cpus, share_a_core};
 pub use doom::{
     Doomed, HeapBlock, HeapNeighbour, UNPREPARED, fork_doomed, heap_neighbours, null_write,

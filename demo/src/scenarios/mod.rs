@@ -6,6 +6,7 @@
 //! | `image-pipeline` | `image`          | threads or processes            |
 //! | `web-crawler`    | `crawler`        | coroutines                      |
 //! | `shell`          | `shell`          | threads or coroutines           |
+//! | `untrusted`      | `untrusted`      | processes                       |
 //! | `http-10k`       | `http`           | coroutines                      |
 //!
 //! `listen` is what those have in common that serve for real.
@@ -20,9 +21,11 @@ mod http;
 mod image;
 mod listen;
 mod shell;
+mod untrusted;
 
 pub use crawler::WebCrawler;
 pub use hello::Hello;
 pub use http::Http10k;
 pub use image::ImagePipeline;
 pub use shell::Shell;
+pub use untrusted::Untrusted;
