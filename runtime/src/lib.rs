@@ -25,7 +25,7 @@
 //! | to ...                                       | call                                                    |
 //! |----------------------------------------------|---------------------------------------------------------|
 //! | enter a runtime                              | [`run`]; [`Builder`] for several workers, stack sizes   |
-//! | be run by a loop of your own, or by tokio     | [`Runtime::run_ready`], [`Runtime::next_deadline`]      |
+//! | be run by a loop of your own, or by tokio     | [`Builder::embedded`], [`Runtime::run_ready`]           |
 //! | start a coroutine, wait for it, cancel it    | [`spawn`], [`spawn_local`], [`coroutine::JoinHandle`]   |
 //! | start some that borrow from the caller       | [`scope()`], [`coroutine::join_all`], [`coroutine::race`] |
 //! | let others run; stop until somebody calls    | [`yield_now`]; [`coroutine::park`]                      |

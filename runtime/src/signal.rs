@@ -18,7 +18,7 @@
 //!
 //! A handler notes each signal and rings an eventfd, for which a coroutine, or a plain thread, waits. While anybody
 //! [watches](Signals) a signal it does not do what it would by default; the handler of whoever was there before us is
-//! called all the same. When the last one leaves, that is restored.
+//! called all the same; it has to return. When the last one leaves, that is restored.
 //!
 //! - **Signals coalesce**, as the kernel's own do: one that comes again before it was taken is one. What is never
 //!   lost is that it came: after each signal, some take follows it.

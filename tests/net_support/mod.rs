@@ -143,6 +143,8 @@ pub fn in_own_process(test: &str, claim: fn()) {
         stdout.contains("1 passed"),
         "the child ran nothing:\n{stdout}"
     );
+    // What it has skipped or measured.
+    print!("{stdout}");
 }
 
 /// Sets a socket option whose value is a plain C struct or number.
