@@ -40,6 +40,9 @@ static SINCE: Mutex<Option<Moment>> = Mutex::new(None);
 /// The rings of all workers that have recorded something since somebody last looked; also of those that have ended.
 static RINGS: Mutex<Vec<Arc<Ring>>> = Mutex::new(Vec::new());
 
+/// Of workers that have ended as many are kept, 2 MiB each: for somebody who traces a runtime from before its start.
+const ENDED_MAX: usize = 32;
+
 /// What happens on threads that are no workers.
 static OUTSIDE: Mutex<VecDeque<Outside>> = Mutex::new(VecDeque::new());
 
@@ -95,7 +98,14 @@ pub(crate) fn turn_off() {
 /// A new ring, for the worker of this name.
 pub(crate) fn new_ring(worker: String) -> Arc<Ring> {
     let ring = Arc::new(Ring::new(worker));
-    lock(&RINGS).push(Arc::clone(&ring));
+    let mut rings = lock(&RINGS);
+    let mut of_the_ended = rings.iter().filter(|ring| !ring.is_in_use());
+    if of_the_ended.clone().count() >= ENDED_MAX
+        && let Some(oldest) = of_the_ended.next().cloned()
+    {
+        rings.retain(|ring| !Arc::ptr_eq(ring, &oldest));
+    }
+    rings.push(Arc::clone(&ring));
     ring
 }
 
@@ -147,4 +157,19 @@ fn push_outside(event: Event, site: Option<&'static Location<'static>>) {
         list.pop_front();
     }
     list.push_back(entry);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rings_of_workers_that_have_ended_do_not_pile_up() {
+        for _ in 0..ENDED_MAX + 3 {
+            new_ring("ended".into()).leave();
+        }
+        let ended = rings().iter().filter(|ring| !ring.is_in_use()).count();
+        // The last comes on top.
+        assert!((1..=ENDED_MAX + 1).contains(&ended), "{ended}");
+    }
 }

@@ -3,6 +3,7 @@
 use super::Worker;
 use crate::home::Phase;
 use crate::interrupts::Cancelled;
+use crate::recorder::Cause;
 use crate::sys::process::report;
 use crate::task::{Ending, TaskPtr, TaskRef};
 
@@ -37,6 +38,7 @@ impl Worker {
     /// Cancels everyone who is alive here, now and whoever starts later.
     fn cancel_all(&self) {
         let home = &self.home;
+        home.wakes_by(Cause::Message);
         for task in self.live_tasks() {
             task.request_cancel();
             task.interrupts.cancel();
