@@ -82,6 +82,10 @@ fn run(
     if let [only] = chosen
         && let Some(outcome) = only.alone(&given.0)
     {
+        if !wanted.is_empty() {
+            let text = "a scenario that is run alone measures nothing: no file was written";
+            return status(outcome.and(Err(io::Error::other(text))));
+        }
         return status(outcome);
     }
     let run = Run {

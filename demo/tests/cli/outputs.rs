@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpListener;
 
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
@@ -232,4 +233,29 @@ fn what_is_no_report_cannot_be_compared_and_the_message_says_why() {
             stderr(&output)
         );
     }
+}
+
+#[test]
+fn a_scenario_that_is_run_alone_says_that_it_writes_no_figures() {
+    // A site of one empty page, whose server ends with this process.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n";
+            let _ = stream.write_all(page.as_bytes());
+        }
+    });
+    let (url, file) = (format!("http://{address}/"), path("alone.json"));
+    let files = ["--json", file.to_str().unwrap()];
+    let output = demo(&[&["run", "web-crawler", "--url", &url][..], &files].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("no file was written"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!file.exists());
 }
