@@ -64,7 +64,7 @@ const IDLE: Choice = Choice {
 fn crowd(effort: Effort) -> Crowd {
     let (users, built_ins, pipelines, think_ms) = match effort {
         Effort::Quick => (50, 9, 1, 10),
-        Effort::Standard => (200, 18, 2, 60),
+        Effort::Standard => (200, 9, 1, 100),
         Effort::Full => (200, 190, 10, 100),
     };
     Crowd {
@@ -397,8 +397,8 @@ fn bind_for_this_user(path: &Path) -> io::Result<unix::UnixListener> {
 
 /// Judges medians: of a built-in command and a pipeline in nanoseconds, and of memory in bytes.
 fn verdict(users: u64, coroutines: [f64; 3], threads: [f64; 3]) -> Verdict {
-    // A person does not notice less.
-    const NOTICED_NS: f64 = 100e6;
+    // So long nobody waits at a prompt. Far more than it takes, also on a machine that others use.
+    const NOTICED_NS: f64 = 1e9;
     let serves = |[built_in, ..]: [f64; 3]| built_in < NOTICED_NS;
     let outcome = match (serves(coroutines), serves(threads)) {
         (true, true) => Outcome::Confirmed,
@@ -410,7 +410,7 @@ fn verdict(users: u64, coroutines: [f64; 3], threads: [f64; 3]) -> Verdict {
         outcome,
         why: format!(
             "{users} users at once are answered within {} by threads and {} by coroutines, at the median, and wait {} and {} \
-             for a pipeline, which is the time of its processes. Nobody notices the difference; that a user takes {} by threads, \
+             for a pipeline, which is the time of its processes. Either will do; that a user takes {} by threads, \
              {} times what it does by coroutines, counts with thousands of users.",
             ns(threads[0]),
             ns(coroutines[0]),
@@ -431,7 +431,7 @@ mod tests {
         let outcome =
             |coroutines, threads| verdict(200, [coroutines, 5e6, 1e4], [threads, 5e6, 5e4]).outcome;
         assert_eq!(outcome(1e6, 5e6), Outcome::Confirmed);
-        assert_eq!(outcome(1e6, 500e6), Outcome::Depends);
-        assert_eq!(outcome(500e6, 500e6), Outcome::Refuted);
+        assert_eq!(outcome(1e6, 5e9), Outcome::Depends);
+        assert_eq!(outcome(5e9, 5e9), Outcome::Refuted);
     }
 }

@@ -117,9 +117,9 @@ fn use_shell(door: &Path, number: u32, crowd: Crowd, room: &Room) -> io::Result<
         let tenths = 5 + (number * 7 + round * 3) % 11;
         time::sleep(crowd.think * tenths / 10);
         let start = Instant::now();
-        // The pipelines are spread over the rounds.
+        // The pipelines are spread over the rounds, and not the same for all.
         let every = (crowd.built_ins + crowd.pipelines) / crowd.pipelines.max(1);
-        let (line, answer, times) = if crowd.pipelines > 0 && round % every == every - 1 {
+        let (line, answer, times) = if crowd.pipelines > 0 && (round + number) % every == 0 {
             (
                 format!("printf 'b\\n{number}\\na\\n' | sort"),
                 format!("{number}\na\nb\n"),
