@@ -440,7 +440,7 @@ fn a_backtrace_of_a_coroutine_reaches_the_worker_and_who_runs_it() {
     });
     let this_test = "a_backtrace_of_a_coroutine_reaches_the_worker_and_who_runs_it";
     for backtrace in [&beside, &below] {
-        for function in ["captures", "coroutine_main", "runtime::run", this_test] {
+        for function in ["captures", "coroutine_main", "round", this_test] {
             assert!(backtrace.contains(function), "{function}: {backtrace}");
         }
     }
