@@ -77,11 +77,12 @@ where
     let JoinHandle {
         threads, ticket, ..
     } = &handle;
+    let wait = WaitReason::Blocking.alone();
     while !threads.is_admitted(*ticket) {
         if park::is_due() && threads.withdraw(*ticket) {
             park::check();
         }
-        coroutine::shield(|| park::park(WaitReason::Blocking));
+        coroutine::shield(|| park::park(wait));
     }
     handle
 }
@@ -103,12 +104,13 @@ impl<T> JoinHandle<T> {
     ///
     /// # Panics
     /// Unwinds if the caller is cancelled, or timed out, while it waits. The job goes on.
+    #[track_caller]
     pub fn join(self) -> coroutine::Result<T> {
         loop {
             if let Poll::Ready(outcome) = self.packet.poll(own_waker) {
                 return outcome.map_err(Failure::into_payload);
             }
-            park::park(WaitReason::Blocking);
+            park::park(WaitReason::Blocking.alone());
         }
     }
 
@@ -193,6 +195,7 @@ where
         return Ok(job());
     }
     let handle = submit(job);
+    let wait = WaitReason::Blocking.alone();
     loop {
         match handle.packet.poll(own_waker) {
             Poll::Ready(Ok(value)) => return Ok(value),
@@ -206,7 +209,7 @@ where
             park::check();
         }
         // Held off, because the look at what is due and the attempt to withdraw belong together.
-        coroutine::shield(|| park::park(WaitReason::Blocking));
+        coroutine::shield(|| park::park(wait));
     }
 }
 

@@ -48,6 +48,7 @@ use crate::seam::sync::{Arc, thread};
 /// });
 /// assert_eq!(block_on(async { 7 }), 7); // a plain thread
 /// ```
+#[track_caller]
 pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     let mut future = pin!(future.into_future());
     loop {
@@ -68,7 +69,7 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
                 continue;
             }
             while !call.take() {
-                park::park(WaitReason::Future);
+                park::park(WaitReason::Future.alone());
             }
         }
     }

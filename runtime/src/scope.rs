@@ -15,11 +15,12 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::coroutine::{self, Builder, Cancelled, Id, JoinHandle, Result};
+use crate::home;
 use crate::interrupts::caught;
-use crate::park::{self, Unparker, WaitReason};
+use crate::park::{self, Unparker, Wait, WaitReason};
 use crate::seam::sync::atomic::{AtomicUsize, Ordering};
 use crate::seam::sync::{Arc, Mutex, lock};
-use crate::task::{Payload, TaskRef, drop_quietly};
+use crate::task::{InScope, Payload, TaskRef, drop_quietly};
 
 /// Where scoped coroutines are spawned; see [`scope`].
 pub struct Scope<'scope, 'env: 'scope> {
@@ -31,6 +32,8 @@ pub struct Scope<'scope, 'env: 'scope> {
 /// What the children share with the scope; counted, because the last child's end goes on for a moment after
 /// the scope has seen it.
 struct State {
+    /// The number of the coroutine that is inside of the scope; 0: a plain thread is.
+    parent_id: u64,
     running: AtomicUsize,
     // Any thread; guarded by their locks.
     /// Who waits for the end of the last child.
@@ -87,6 +90,7 @@ struct Slot<T>(Mutex<Option<Result<T>>>);
 ///     assert_eq!(lengths, [3, 3, 5]);
 /// });
 /// ```
+#[track_caller]
 pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
@@ -101,7 +105,8 @@ where
     if outcome.is_err() {
         scope.state.cancel_children();
     }
-    let interrupted = scope.state.wait();
+    let wait = WaitReason::Scope.on(Arc::as_ptr(&scope.state));
+    let interrupted = scope.state.wait(wait);
     let thrown = lock(&scope.state.thrown).take();
     match (outcome, thrown) {
         // What a child threw came first: the body has at most stumbled over its absence.
@@ -138,10 +143,14 @@ impl<'scope> Scope<'scope, '_> {
             slot: slot.clone(),
             end,
         };
+        let builder = Builder::new().in_scope(InScope {
+            address: Arc::as_ptr(&self.state).addr(),
+            parent: self.state.parent_id,
+        });
         // SAFETY: `scope` does not return before `End` is dropped. By then the closure is gone, run or dropped, and
         // the child has let go of the slot; so a result that is left is the handle's, which cannot leave `'scope`.
         // What the record keeps is a `()`. `F` and `T` are `Send`.
-        let handle = unsafe { Builder::new().spawn_unchecked(move || child.run(), true) };
+        let handle = unsafe { builder.spawn_unchecked(move || child.run(), true) };
         let handle = handle.unwrap_or_else(|error| panic!("cannot spawn a coroutine: {error}"));
         self.state.know(place, handle.task_ref());
         ScopedJoinHandle {
@@ -197,6 +206,7 @@ impl Drop for End {
 impl State {
     fn new() -> Self {
         State {
+            parent_id: home::strand().map_or(0, |(_, task)| task.id().get()),
             running: AtomicUsize::new(0),
             parent: Mutex::new(None),
             children: Mutex::new(Children {
@@ -282,7 +292,7 @@ impl State {
 
     /// Waits until no child is left. If the parent is cancelled meanwhile, or a timeout around it passes, so are they;
     /// returns whether that was so.
-    fn wait(&self) -> bool {
+    fn wait(&self, wait: Wait) -> bool {
         let mut interrupted = false;
         // Acquire: pairs with the Release in `leave`.
         while self.running.load(Ordering::Acquire) > 0 {
@@ -293,7 +303,7 @@ impl State {
             // Anew each time: a generator around us may have been resumed by another coroutine.
             *lock(&self.parent) = Some(park::unparker());
             if self.running.load(Ordering::Acquire) > 0 {
-                coroutine::shield(|| park::park(WaitReason::Scope));
+                coroutine::shield(|| park::park(wait));
             }
         }
         interrupted
@@ -312,6 +322,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     ///
     /// # Errors
     /// What it panicked with, or [`Cancelled`].
+    #[track_caller]
     pub fn join(self) -> Result<T> {
         let ScopedJoinHandle { handle, slot, .. } = &self;
         while !handle.is_finished() {

@@ -94,6 +94,7 @@ impl Iterator for Signals {
     /// # Panics
     /// When the system refuses to watch one more descriptor (`ENOSPC`, `ENOMEM`). Unwinds if cancelled or timed out;
     /// no signal is lost then.
+    #[track_caller]
     fn next(&mut self) -> Option<i32> {
         if self.ready == 0 {
             let reason = WaitReason::Signal;
@@ -134,6 +135,7 @@ impl fmt::Debug for Signals {
 /// })
 /// # .unwrap();
 /// ```
+#[track_caller]
 pub fn ctrl_c() -> io::Result<()> {
     Signals::new([SIGINT])?.next();
     Ok(())

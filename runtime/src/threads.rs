@@ -24,7 +24,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::seam::clock;
-use crate::seam::sync::{Arc, Condvar, Mutex, lock, thread, thread_local};
+use crate::seam::sync::{Arc, Condvar, Mutex, lock, real, thread, thread_local};
 
 /// How long a thread stays without a job. Starting one costs some 30 us, waking one 5.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -81,6 +81,10 @@ struct Entry {
 
 /// Where a job was submitted.
 pub(crate) type Site = &'static Location<'static>;
+
+/// Threads of the crate's own that wake no coroutine, for whoever counts the others. std's own atomic: a `static` must be
+/// const.
+pub(crate) static HELPERS: real::atomic::AtomicUsize = real::atomic::AtomicUsize::new(0);
 
 thread_local! {
     /// The pool that this thread serves, by its address.
@@ -173,6 +177,13 @@ impl Threads {
         let Some(entry) = entry else { return false };
         (entry.job)(Fate::Withdrawn);
         true
+    }
+
+    /// How many threads it has, if all of them are idle.
+    pub(crate) fn if_idle(&self) -> Option<usize> {
+        let state = lock(&self.state);
+        let is_idle = state.running.is_empty() && state.queue.is_empty() && state.calls == 0;
+        is_idle.then_some(state.threads)
     }
 
     fn start(self: &Arc<Self>) {

@@ -31,6 +31,7 @@ use crate::seam::clock;
 ///     assert!(start.elapsed() >= Duration::from_millis(2));
 /// });
 /// ```
+#[track_caller]
 pub fn sleep(duration: Duration) {
     if !duration.is_zero() {
         sleep_to(clock::after(duration));
@@ -41,6 +42,7 @@ pub fn sleep(duration: Duration) {
 ///
 /// # Panics
 /// As [`sleep`].
+#[track_caller]
 pub fn sleep_until(deadline: Instant) {
     if clock::now() < deadline {
         sleep_to(Some(deadline));
@@ -48,8 +50,9 @@ pub fn sleep_until(deadline: Instant) {
 }
 
 /// Waits until the worker's timer says that it is time: no second look at the clock.
+#[track_caller]
 fn sleep_to(deadline: Option<Instant>) {
-    while park::park_until(WaitReason::Sleep, deadline) == Wake::Unparked {}
+    while park::park_until(WaitReason::Sleep.alone(), deadline) == Wake::Unparked {}
 }
 
 /// The time that [`timeout`] or [`deadline`] allowed is over.
@@ -185,6 +188,7 @@ impl Interval {
     ///
     /// # Panics
     /// As [`sleep`].
+    #[track_caller]
     pub fn tick(&mut self) -> Instant {
         if self.next.is_none_or(|next| clock::now() < next) {
             sleep_to(self.next);

@@ -34,6 +34,7 @@ use crate::seam::sync::{Mutex, lock};
 ///     assert_eq!(lengths, [3, 3, 5]);
 /// });
 /// ```
+#[track_caller]
 pub fn join_all<F, T>(closures: impl IntoIterator<Item = F>) -> Vec<T>
 where
     F: FnOnce() -> T + Send,
@@ -72,6 +73,7 @@ where
 ///     assert_eq!(first, 1);
 /// });
 /// ```
+#[track_caller]
 pub fn race<F, T>(closures: impl IntoIterator<Item = F>) -> T
 where
     F: FnOnce() -> T + Send,

@@ -65,6 +65,7 @@ impl<T> Iterator for Iter<'_, T> {
     type Item = T;
 
     #[inline(always)]
+    #[track_caller]
     fn next(&mut self) -> Option<T> {
         self.receiver.recv().ok()
     }
@@ -74,6 +75,7 @@ impl<T> Iterator for TryIter<'_, T> {
     type Item = T;
 
     #[inline]
+    #[track_caller]
     fn next(&mut self) -> Option<T> {
         self.receiver.try_recv().ok()
     }
@@ -83,6 +85,7 @@ impl<T> Iterator for IntoIter<T> {
     type Item = T;
 
     #[inline(always)]
+    #[track_caller]
     fn next(&mut self) -> Option<T> {
         self.receiver.recv().ok()
     }

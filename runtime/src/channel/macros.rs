@@ -268,12 +268,14 @@ pub mod internal {
     }
 
     /// Waits for the first.
+    #[track_caller]
     pub fn select<'a>(entries: &mut [Entry<'a>], is_biased: bool) -> SelectedOperation<'a> {
         SelectedOperation::first_of(entries, is_biased, Patience::Forever)
             .expect("a wait without end ends with something")
     }
 
     /// Waits for the first, no longer than `timeout`; not at all if that is none.
+    #[track_caller]
     pub fn select_for<'a>(
         entries: &mut [Entry<'a>],
         is_biased: bool,

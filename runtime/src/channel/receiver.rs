@@ -50,6 +50,7 @@ impl<T> Receiver<T> {
     /// Unwinds if the coroutine is cancelled, or a [`timeout`](crate::time::timeout) around it passes, while it waits. A value
     /// that was on its way to it then goes to another receiver, or stays in the channel, as its oldest.
     #[inline(always)]
+    #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
         match self.channel.recv_until(None) {
             Ok(value) => Ok(value),
@@ -75,6 +76,7 @@ impl<T> Receiver<T> {
     ///
     /// # Panics
     /// As [`recv`](Self::recv).
+    #[track_caller]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         self.channel.recv_until(clock::after(timeout))
     }
@@ -86,6 +88,7 @@ impl<T> Receiver<T> {
     ///
     /// # Panics
     /// As [`recv`](Self::recv).
+    #[track_caller]
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         self.channel.recv_until(Some(deadline))
     }

@@ -23,6 +23,7 @@ enum Received<T> {
 impl<T> Channel<T> {
     /// Receives, waiting until `deadline` at most.
     #[inline(always)]
+    #[track_caller]
     pub(super) fn recv_until(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
         let mut state = self.state.lock();
         if let Some(value) = state.pop() {
@@ -40,6 +41,7 @@ impl<T> Channel<T> {
     }
 
     #[inline(always)]
+    #[track_caller]
     pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
         let mut state = self.state.lock();
         if let Some(value) = state.pop() {
@@ -60,6 +62,7 @@ impl<T> Channel<T> {
     }
 
     #[inline(always)]
+    #[track_caller]
     fn wait_for(
         &self,
         state: Guard<'_, State<T>>,
@@ -69,7 +72,7 @@ impl<T> Channel<T> {
             return self.wait_for_time(state, deadline);
         }
         let slot = Slot::new(None);
-        match wait_in(state, &slot, deadline) {
+        match self.wait_in(state, &slot, deadline) {
             Some(GRANTED) => {
                 let value = slot.into_inner();
                 debug_assert!(value.is_some());
@@ -83,6 +86,7 @@ impl<T> Channel<T> {
 
     /// Waits for the message of a timer: until it is due, then looks again, since another may have been faster.
     #[cold]
+    #[track_caller]
     fn wait_for_time(
         &self,
         state: Guard<'_, State<T>>,
@@ -91,7 +95,7 @@ impl<T> Channel<T> {
         let next = state.timer.as_ref().and_then(|timer| timer.next);
         let until = next.into_iter().chain(deadline).min();
         let slot = Slot::new(None);
-        match wait_in(state, &slot, until) {
+        match self.wait_in(state, &slot, until) {
             None if deadline.is_some_and(|deadline| deadline <= clock::now()) => {
                 self.try_recv().map_err(|_| RecvTimeoutError::Timeout)
             }
@@ -103,6 +107,7 @@ impl<T> Channel<T> {
 
     /// Receives what it is owed; or, if nothing comes of that, anything.
     #[cold]
+    #[track_caller]
     fn inherit(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
         match self.collect() {
             Some(value) => Ok(value),
@@ -112,11 +117,13 @@ impl<T> Channel<T> {
 
     #[cold]
     #[inline(never)]
+    #[track_caller]
     fn recv_again(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
         self.recv_until(deadline)
     }
 
     /// Receives what the caller is owed; none if who promised it has not kept the promise.
+    #[track_caller]
     pub(super) fn collect(&self) -> Option<T> {
         let mut state = self.state.lock();
         if let Some(value) = state.ring.pop_front() {
@@ -135,7 +142,7 @@ impl<T> Channel<T> {
             state,
             |state| &mut state.heirs,
             slot.place(),
-            WaitReason::Receive,
+            WaitReason::Receive.on(self),
             None,
             |mut state, granted| match granted {
                 // SAFETY: out of the queue, so the slot is ours alone.
@@ -162,6 +169,28 @@ impl<T> Channel<T> {
         let mut state = self.state.lock();
         state.owed -= 1;
         settle(state);
+    }
+
+    /// Waits among the receivers, with an empty slot.
+    #[inline(always)]
+    #[track_caller]
+    fn wait_in(
+        &self,
+        mut state: Guard<'_, State<T>>,
+        slot: &Slot<T>,
+        deadline: Option<Instant>,
+    ) -> Option<u8> {
+        if !state.senders.is_empty() {
+            tell(&mut state.senders, None);
+        }
+        wait::wait(
+            state,
+            |state| &mut state.receivers,
+            slot.place(),
+            WaitReason::Receive.on(self),
+            deadline,
+            |state, granted| leave(state, slot, granted),
+        )
     }
 
     /// Receives, or begins to wait and is cancelled, maybe when a value is on its way already.
@@ -227,26 +256,6 @@ fn receive<T>(mut state: Guard<'_, State<T>>) -> Result<Received<T>, Guard<'_, S
         return Ok(Received::Value(value));
     }
     Err(state)
-}
-
-/// Waits among the receivers, with an empty slot.
-#[inline(always)]
-fn wait_in<T>(
-    mut state: Guard<'_, State<T>>,
-    slot: &Slot<T>,
-    deadline: Option<Instant>,
-) -> Option<u8> {
-    if !state.senders.is_empty() {
-        tell(&mut state.senders, None);
-    }
-    wait::wait(
-        state,
-        |state| &mut state.receivers,
-        slot.place(),
-        WaitReason::Receive,
-        deadline,
-        |state, granted| leave(state, slot, granted),
-    )
 }
 
 /// A receiver has left the queue, and cannot take any more what it has been granted.

@@ -82,6 +82,7 @@ impl<'a> Select<'a> {
     ///
     /// # Panics
     /// As [`send`](Self::send).
+    #[track_caller]
     pub fn recv<T>(&mut self, receiver: &'a Receiver<T>) -> usize {
         self.add(receiver)
     }
@@ -175,6 +176,7 @@ impl<'a> Select<'a> {
     /// # Panics
     /// If there is no operation. Unwinds if the coroutine is cancelled or a [`timeout`](crate::time::timeout) around it
     /// passes while it waits; nothing was sent or received then.
+    #[track_caller]
     pub fn select(&mut self) -> SelectedOperation<'a> {
         self.assert_something();
         self.wait(Patience::Forever)
@@ -188,6 +190,7 @@ impl<'a> Select<'a> {
     ///
     /// # Panics
     /// As [`select`](Self::select), but for no operations.
+    #[track_caller]
     pub fn select_timeout(
         &mut self,
         timeout: Duration,
@@ -202,6 +205,7 @@ impl<'a> Select<'a> {
     ///
     /// # Panics
     /// As [`select`](Self::select), but for no operations.
+    #[track_caller]
     pub fn select_deadline(
         &mut self,
         deadline: Instant,
@@ -222,6 +226,7 @@ impl<'a> Select<'a> {
     ///
     /// # Panics
     /// As [`select`](Self::select).
+    #[track_caller]
     pub fn ready(&mut self) -> usize {
         self.assert_something();
         self.watch(Patience::Forever)
@@ -235,6 +240,7 @@ impl<'a> Select<'a> {
     ///
     /// # Panics
     /// As [`select_timeout`](Self::select_timeout).
+    #[track_caller]
     pub fn ready_timeout(&mut self, timeout: Duration) -> Result<usize, ReadyTimeoutError> {
         self.watch(patience(timeout)).ok_or(ReadyTimeoutError)
     }
@@ -246,6 +252,7 @@ impl<'a> Select<'a> {
     ///
     /// # Panics
     /// As [`select_timeout`](Self::select_timeout).
+    #[track_caller]
     pub fn ready_deadline(&mut self, deadline: Instant) -> Result<usize, ReadyTimeoutError> {
         self.watch(Patience::Until(deadline))
             .ok_or(ReadyTimeoutError)
@@ -258,10 +265,12 @@ impl<'a> Select<'a> {
         );
     }
 
+    #[track_caller]
     fn wait(&mut self, patience: Patience) -> Option<SelectedOperation<'a>> {
         SelectedOperation::first_of(&mut self.entries, self.is_biased, patience)
     }
 
+    #[track_caller]
     fn watch(&mut self, patience: Patience) -> Option<usize> {
         let (place, _) = first_of(&mut self.entries, Aim::Watch, self.is_biased, patience)?;
         Some(self.entries[place].index)
@@ -320,6 +329,7 @@ pub struct SelectedOperation<'a> {
 }
 
 impl<'a> SelectedOperation<'a> {
+    #[track_caller]
     pub(super) fn first_of(
         entries: &mut [Entry<'a>],
         is_biased: bool,
@@ -370,6 +380,7 @@ impl SelectedOperation<'_> {
     /// # Panics
     /// If `receiver` is not the one that was given to the select.
     #[inline]
+    #[track_caller]
     pub fn recv<T>(self, receiver: &Receiver<T>) -> Result<T, RecvError> {
         assert!(
             ptr::addr_eq(self.operation, receiver),

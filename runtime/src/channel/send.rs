@@ -20,6 +20,7 @@ enum Undelivered<'a, T> {
 impl<T> Channel<T> {
     /// Sends, waiting until `deadline` at most.
     #[inline(always)]
+    #[track_caller]
     pub(super) fn send_until(
         &self,
         value: T,
@@ -28,7 +29,38 @@ impl<T> Channel<T> {
         match self.deliver(value) {
             Ok(()) => Ok(()),
             Err(Undelivered::Closed(value)) => Err(SendTimeoutError::Disconnected(value)),
-            Err(Undelivered::Full(state, value)) => wait_with(state, value, deadline),
+            Err(Undelivered::Full(state, value)) => self.wait_with(state, value, deadline),
+        }
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    fn wait_with(
+        &self,
+        mut state: Guard<'_, State<T>>,
+        value: T,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendTimeoutError<T>> {
+        if !state.receivers.is_empty() {
+            tell(&mut state.receivers, None);
+        }
+        let slot = Slot::new(Some(value));
+        // Who leaves takes nothing from anybody: its value was taken, or is still in the slot, and goes with it.
+        let told = wait::wait(
+            state,
+            |state| &mut state.senders,
+            slot.place(),
+            WaitReason::Send.on(self),
+            deadline,
+            |_, _| (),
+        );
+        if told == Some(GRANTED) {
+            return Ok(());
+        }
+        match slot.into_inner() {
+            Some(value) if told.is_none() => Err(SendTimeoutError::Timeout(value)),
+            Some(value) => Err(SendTimeoutError::Disconnected(value)),
+            None => Ok(()),
         }
     }
 
@@ -152,33 +184,4 @@ fn deliver_to_waiting<T>(
 fn store<T>(mut state: Guard<'_, State<T>>, value: T) {
     state.ring.push_back(value);
     tell(&mut state.receivers, None);
-}
-
-#[inline(always)]
-fn wait_with<T>(
-    mut state: Guard<'_, State<T>>,
-    value: T,
-    deadline: Option<Instant>,
-) -> Result<(), SendTimeoutError<T>> {
-    if !state.receivers.is_empty() {
-        tell(&mut state.receivers, None);
-    }
-    let slot = Slot::new(Some(value));
-    // Who leaves takes nothing from anybody: its value was taken, or is still in the slot, and goes with it.
-    let told = wait::wait(
-        state,
-        |state| &mut state.senders,
-        slot.place(),
-        WaitReason::Send,
-        deadline,
-        |_, _| (),
-    );
-    if told == Some(GRANTED) {
-        return Ok(());
-    }
-    match slot.into_inner() {
-        Some(value) if told.is_none() => Err(SendTimeoutError::Timeout(value)),
-        Some(value) => Err(SendTimeoutError::Disconnected(value)),
-        None => Ok(()),
-    }
 }

@@ -45,6 +45,7 @@ impl<T> Sender<T> {
     /// Unwinds if the coroutine is cancelled, or a [`timeout`](crate::time::timeout) around it passes, while it waits. The value
     /// was sent if somebody had taken it by then, and is dropped if not.
     #[inline(always)]
+    #[track_caller]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         match self.channel.send_until(value, None) {
             Ok(()) => Ok(()),
@@ -68,6 +69,7 @@ impl<T> Sender<T> {
     ///
     /// # Panics
     /// As [`send`](Self::send).
+    #[track_caller]
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         self.channel.send_until(value, clock::after(timeout))
     }
@@ -79,6 +81,7 @@ impl<T> Sender<T> {
     ///
     /// # Panics
     /// As [`send`](Self::send).
+    #[track_caller]
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
         self.channel.send_until(value, Some(deadline))
     }

@@ -92,6 +92,7 @@ impl<'a> Entry<'a> {
 }
 
 /// Waits until one of the operations is chosen, or ready, and returns its place in the array.
+#[track_caller]
 pub(super) fn first_of(
     entries: &mut [Entry<'_>],
     aim: Aim,
@@ -158,6 +159,7 @@ enum End {
 }
 
 /// Waits in all queues, once; with `until` being none, only looks whether anything is granted at once.
+#[track_caller]
 fn wait(
     entries: &mut [Entry<'_>],
     aim: Aim,
@@ -200,7 +202,7 @@ fn wait(
         .filter_map(|entry| entry.operation.deadline());
     let until = deadlines.chain(deadline).min();
     while waiter.grant().is_none() {
-        let wake = waiter.park(WaitReason::Select, until);
+        let wake = waiter.park(WaitReason::Select.alone(), until);
         if wake == Wake::TimedOut || list.entries.iter().any(|entry| entry.operation.is_due()) {
             break;
         }

@@ -5,7 +5,8 @@ use std::panic::Location;
 
 use super::{Id, JoinHandle, outside};
 use crate::home::{self, Home};
-use crate::task::{Birth, TaskPtr};
+use crate::seam::clock;
+use crate::task::{Birth, InScope, TaskPtr};
 
 /// Settings for a coroutine to be: its name and the size of its stack.
 ///
@@ -23,6 +24,7 @@ use crate::task::{Birth, TaskPtr};
 pub struct Builder {
     name: Option<Box<str>>,
     stack_bytes: usize,
+    in_scope: InScope,
 }
 
 impl Builder {
@@ -42,6 +44,12 @@ impl Builder {
     /// Pages that it never touches cost nothing.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = bytes.max(1);
+        self
+    }
+
+    /// To be spawned in this scope.
+    pub(crate) fn in_scope(mut self, scope: InScope) -> Self {
+        self.in_scope = scope;
         self
     }
 
@@ -127,6 +135,8 @@ impl Builder {
             spawned_at: Location::caller(),
             stack_bytes: self.stack_bytes,
             may_move,
+            at: home.clock.get(),
+            in_scope: self.in_scope,
         };
         // SAFETY: the caller's promise.
         let task = unsafe { TaskPtr::new(birth, f) }?;
@@ -154,6 +164,8 @@ impl Builder {
             spawned_at: Location::caller(),
             stack_bytes: self.stack_bytes,
             may_move: true,
+            at: shared.ticks(clock::now()),
+            in_scope: self.in_scope,
         };
         // SAFETY: the caller's promise.
         let task = unsafe { TaskPtr::new(birth, f) }?;

@@ -43,6 +43,7 @@ impl<T> JoinHandle<T> {
     // Inlined down to the switch, like all that suspends often: a `ret` that was called before the suspension, and
     // returns after it, is mispredicted, and so is the next switch.
     #[inline(always)]
+    #[track_caller]
     pub fn join(self) -> Result<T> {
         let gift = if self.task.is_finished() {
             0
@@ -58,6 +59,7 @@ impl<T> JoinHandle<T> {
 
     /// Waits for the end; returns the number of references that the finisher has left to us.
     #[inline(always)]
+    #[track_caller]
     fn wait(&self) -> usize {
         let task = self.task;
         if let Some((home, me)) = home::current() {
@@ -81,6 +83,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// Waits until the coroutine has finished, and leaves the result where it is.
+    #[track_caller]
     pub(crate) fn wait_finished(&self) {
         if !self.task.is_finished() && self.wait() == 1 {
             self.task.return_gift();
@@ -88,6 +91,7 @@ impl<T> JoinHandle<T> {
     }
 
     #[inline(always)]
+    #[track_caller]
     fn wait_at_home(&self, me: TaskPtr) {
         struct Joining(TaskPtr);
         impl Drop for Joining {
@@ -98,12 +102,13 @@ impl<T> JoinHandle<T> {
         self.task.set_joiner(Joiner::Parked(me));
         let joining = Joining(self.task);
         while !self.task.is_finished() {
-            park::park(WaitReason::Join);
+            park::park(WaitReason::Join.on(self.task.into_raw().as_ptr()));
         }
         std::mem::forget(joining);
     }
 
     #[cold]
+    #[track_caller]
     fn wait_remotely(&self) {
         struct Joining(TaskPtr);
         impl Drop for Joining {
@@ -119,7 +124,7 @@ impl<T> JoinHandle<T> {
         let waits = unsafe { self.task.set_remote_joiner(park::unparker().into_waker()) };
         let joining = Joining(self.task);
         while waits && !self.task.is_finished() {
-            park::park(WaitReason::Join);
+            park::park(WaitReason::Join.on(self.task.into_raw().as_ptr()));
         }
         std::mem::forget(joining);
     }

@@ -240,7 +240,7 @@ pub fn park() {
         outside("coroutine::park")
     };
     while !task.unparked.replace(false) {
-        park::park(WaitReason::Unpark);
+        park::park(WaitReason::Unpark.alone());
     }
 }
 
@@ -255,7 +255,7 @@ pub fn park_timeout(duration: Duration) {
     };
     let deadline = clock::after(duration);
     while !task.unparked.replace(false) {
-        if park::park_until(WaitReason::Unpark, deadline) == Wake::TimedOut {
+        if park::park_until(WaitReason::Unpark.alone(), deadline) == Wake::TimedOut {
             // A wake-up that came at the same time stays for the next park.
             return;
         }

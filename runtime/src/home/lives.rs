@@ -6,7 +6,7 @@ use super::{Fresh, Home, Phase, Runnable, counts::count};
 use crate::context::Context;
 use crate::interrupts::Cancelled;
 use crate::seam::sync::atomic::Ordering;
-use crate::task::{Ending, Joiner, TaskPtr};
+use crate::task::{Ending, Joiner, TaskPtr, Token};
 
 impl Home {
     /// Sees to it that one more coroutine may be, and will find a stack.
@@ -183,11 +183,38 @@ impl Home {
 
     /// How many of its coroutines have a stack and have not finished.
     pub(crate) fn live(&self) -> usize {
+        self.live_tasks().len()
+    }
+
+    /// The coroutines that have a stack and have not finished.
+    pub(crate) fn live_tasks(&self) -> Vec<TaskPtr> {
+        let contexts = self.contexts.borrow();
         // SAFETY: the list holds this worker's contexts.
-        self.contexts
-            .borrow()
+        contexts
             .iter()
-            .filter(|context| unsafe { TaskPtr::tenant_of(**context) }.is_some())
-            .count()
+            .filter_map(|context| unsafe { TaskPtr::tenant_of(*context) })
+            .collect()
+    }
+
+    /// Those that are suspended: they are parked, or stand in the queue.
+    pub(crate) fn suspended_tasks(&self) -> Vec<TaskPtr> {
+        let mut suspended = self.live_tasks();
+        suspended.retain(|task| task.token.get() == Token::Parked);
+        let queued = self
+            .queued()
+            .into_iter()
+            .filter_map(|next| next.look().ok());
+        // SAFETY: the queue holds this worker's contexts.
+        suspended.extend(queued.filter_map(|context| unsafe { TaskPtr::tenant_of(context) }));
+        suspended
+    }
+
+    /// Has `visit` called on the stack of each that is suspended, and `after`, here, after each.
+    pub(crate) fn visit_all(&self, visit: fn(), mut after: impl FnMut(TaskPtr)) {
+        for task in self.suspended_tasks() {
+            // SAFETY: suspended; nobody runs between that look and this.
+            unsafe { self.visit(task.context(), visit) };
+            after(task);
+        }
     }
 }

@@ -22,6 +22,7 @@ mod turns;
 mod watched;
 
 use std::cell::{Cell, RefCell, UnsafeCell};
+use std::time::Instant;
 
 use crate::context::Context;
 use crate::id::Ids;
@@ -38,7 +39,7 @@ pub(crate) use counts::Counts;
 pub(crate) use due::{DUE_MAX, Target};
 use observed::Observed;
 pub(crate) use observed::record_elsewhere;
-pub(crate) use shared::{Config, Phase, Seat, Shared};
+pub(crate) use shared::{Config, Phase, Seat, Shared, Suspicion};
 use turns::HANDOVERS_MAX;
 pub(crate) use turns::{Runnable, TURNS_PER_POLL};
 pub(crate) use watched::{Found, Watched};
@@ -78,7 +79,15 @@ pub(crate) struct Home {
     /// Who stood first in the queue when timers fired last: before that one gets its turn, none fires.
     behind_the_due: Cell<Position>,
 
+    // Every park.
+    /// What time it is, or was lately: see [`read_clock`](Home::read_clock).
+    pub(crate) clock: Cell<u64>,
+    /// How many waits have begun that could close a circle.
+    waits_for_others: Cell<u64>,
+
     // Seldom.
+    /// Whoever is resumed next is to call this, and to suspend again.
+    pub(crate) visit: Cell<Option<fn()>>,
     /// The worker that this thread was running when this one entered it, if any.
     outside: Cell<*const Home>,
     pub(crate) stacks: RefCell<Stacks>,
@@ -198,6 +207,9 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        if let Some(home) = here() {
+            home.seat().set_occupied(false);
+        }
         HOME.set(self.previous);
     }
 }
@@ -223,6 +235,9 @@ impl Home {
             wakes: Cell::new(0),
             timers: RefCell::new(Timers::new(clock::now())),
             behind_the_due: Cell::new(0),
+            clock: Cell::new(shared.ticks(clock::now())),
+            waits_for_others: Cell::new(0),
+            visit: Cell::new(None),
             outside: Cell::new(std::ptr::null()),
             stacks: RefCell::new(Stacks::new(config.stacks)),
             contexts: RefCell::new(Vec::new()),
@@ -243,6 +258,7 @@ impl Home {
     pub(crate) unsafe fn enter(&self) -> Entered {
         let previous = HOME.replace(self);
         self.outside.set(previous);
+        self.seat().set_occupied(true);
         Entered { previous }
     }
 
@@ -263,6 +279,23 @@ impl Home {
     #[inline(always)]
     pub(crate) fn note_suspension(&self) {
         self.last_turn.set(thread_end::mark());
+    }
+
+    /// Notes what time it is, for the records of those who park. Read when the worker needs the time anyway, and at every
+    /// 16th poll else: a park reads no clock.
+    pub(crate) fn read_clock(&self, now: Instant) {
+        self.clock.set(self.shared.ticks(now));
+    }
+
+    /// How many waits have begun that could close a circle.
+    pub(crate) fn waits_for_others(&self) -> u64 {
+        self.waits_for_others.get()
+    }
+
+    /// Somebody begins to wait for what other coroutines do.
+    #[inline(always)]
+    pub(crate) fn count_wait_for_others(&self) {
+        self.waits_for_others.set(self.waits_for_others.get() + 1);
     }
 
     pub(crate) fn seat(&self) -> &Seat {
@@ -320,14 +353,21 @@ impl Home {
 
     /// Does what another thread, or this one, asks for by a message.
     pub(crate) fn obey(&self, message: Message) {
-        let (Message::Wake(task) | Message::Unpark(task) | Message::Cancel(task)) = &message;
-        let task = task.get();
+        let task = match &message {
+            Message::Wake(task) | Message::Unpark(task) | Message::Cancel(task) => task.get(),
+            Message::Do(_) => {
+                if let Message::Do(errand) = message {
+                    errand();
+                }
+                return;
+            }
+        };
         // Too late: it has finished, or it never was this worker's and the mailbox had another owner then.
         if task.is_finished() || !task.is_home(self.mailbox) {
             return;
         }
         match message {
-            Message::Wake(_) => {}
+            Message::Wake(_) | Message::Do(_) => {}
             Message::Unpark(_) => task.unparked.set(true),
             Message::Cancel(_) => {
                 task.interrupts.cancel();

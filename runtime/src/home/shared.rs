@@ -7,7 +7,7 @@
 //! ```
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::counts::Counts;
 use super::watched::{Kennel, Watched};
@@ -15,7 +15,8 @@ use super::{Fresh, observed::record_elsewhere};
 use crate::injector::Injector;
 use crate::mailbox::Mailbox;
 use crate::recorder::{self, Kind, Ring};
-use crate::seam::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::seam::clock;
+use crate::seam::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use crate::seam::sync::real::OnceLock;
 use crate::seam::sync::{Arc, thread};
 use crate::stack::StackConfig;
@@ -44,6 +45,18 @@ pub(crate) struct Config {
     /// Of the pool for blocking calls.
     pub(crate) blocking_threads: usize,
     pub(crate) blocking_queue: usize,
+    /// None: nobody looks for deadlocks.
+    pub(crate) suspicion: Option<Suspicion>,
+}
+
+/// What a worker calls that suspects its coroutines to wait for each other.
+#[derive(Clone)]
+pub(crate) struct Suspicion(pub(crate) Arc<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Suspicion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Suspicion")
+    }
 }
 
 /// What a runtime is about. Set by the worker that runs the first coroutine, followed by all.
@@ -64,6 +77,8 @@ pub(crate) struct Shared {
     // Never changes.
     pub(crate) config: Config,
     pub(crate) seats: Box<[Seat]>,
+    /// The clocks of the workers begin here.
+    origin: Instant,
     /// CPUs that the process may use.
     pub(crate) cores: usize,
     // Any thread.
@@ -75,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) sleepers: AtomicUsize,
     phase: AtomicU8,
     pub(crate) kennel: Kennel,
+    /// Whoever is inside `run` has something to be told.
+    alarm: AtomicBool,
 }
 
 /// What one worker shows to the others.
@@ -86,6 +103,8 @@ pub(crate) struct Seat {
     /// What it has recorded, from the first time that somebody wants events.
     pub(crate) ring: OnceLock<Arc<Ring>>,
     pub(crate) watched: Watched,
+    /// The worker is on a thread.
+    occupied: AtomicBool,
 }
 
 impl Shared {
@@ -164,6 +183,30 @@ impl Shared {
         }
     }
 
+    /// The time as the clocks of the workers count it, in nanoseconds: an even number.
+    pub(crate) fn ticks(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.origin).as_nanos();
+        u64::try_from(since).unwrap_or(u64::MAX) & !1
+    }
+
+    /// Calls the one that is inside `run`.
+    pub(crate) fn raise_alarm(&self) {
+        // Release: pairs with the Acquire in `take_alarm`.
+        self.alarm.store(true, Ordering::Release);
+        self.seats[0].mailbox.wake();
+    }
+
+    /// Somebody has called.
+    #[inline]
+    pub(crate) fn is_alarmed(&self) -> bool {
+        self.alarm.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody has called; asked once.
+    pub(crate) fn take_alarm(&self) -> bool {
+        self.alarm.swap(false, Ordering::Acquire)
+    }
+
     /// Enters a phase and makes all workers look.
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
@@ -174,6 +217,7 @@ impl Shared {
         Shared {
             threads: Threads::new(config.blocking_threads, config.blocking_queue),
             config,
+            origin: clock::now(),
             cores: thread::available_parallelism().map_or(1, |cores| cores.get()),
             seats: mailboxes.into_iter().map(Seat::new).collect(),
             injector: Injector::new(),
@@ -181,6 +225,7 @@ impl Shared {
             sleepers: AtomicUsize::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
             kennel: Kennel::default(),
+            alarm: AtomicBool::new(false),
         }
     }
 }
@@ -193,7 +238,17 @@ impl Seat {
             counts: Arc::default(),
             watched: Watched::default(),
             ring: OnceLock::new(),
+            occupied: AtomicBool::new(false),
         }
+    }
+
+    /// A thread is there that obeys messages, sooner or later.
+    pub(crate) fn is_occupied(&self) -> bool {
+        self.occupied.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_occupied(&self, occupied: bool) {
+        self.occupied.store(occupied, Ordering::Relaxed);
     }
 }
 

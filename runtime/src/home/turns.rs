@@ -129,6 +129,15 @@ impl Home {
         })
     }
 
+    /// All in the queue, in its order.
+    pub(crate) fn queued(&self) -> Vec<Runnable> {
+        self.queue(|queue| {
+            (0..queue.span())
+                .filter_map(|place| queue.ahead(place))
+                .collect()
+        })
+    }
+
     /// Takes who runs next.
     #[inline(always)]
     pub(crate) fn take(&self) -> Option<Runnable> {
@@ -255,6 +264,25 @@ impl Home {
             home.enqueue(context);
         }
         true
+    }
+}
+
+impl Home {
+    /// Resumes a coroutine that waits, or has yielded, for no more than to call `visit` on its stack.
+    ///
+    /// # Safety
+    /// It is suspended in [`park`](crate::park), and a coroutine of this worker.
+    pub(crate) unsafe fn visit(&self, context: Context, visit: fn()) {
+        let attention = context.attention();
+        self.visit.set(Some(visit));
+        context.set_attention(true);
+        let current = self.current.replace(Some(context));
+        // SAFETY: suspended, so nobody is inside; it is this thread's.
+        let suspension = unsafe { context.resume() };
+        debug_assert_eq!(suspension, Suspension::Waits);
+        self.current.set(current);
+        self.visit.set(None);
+        context.set_attention(attention);
     }
 }
 

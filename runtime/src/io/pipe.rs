@@ -59,6 +59,7 @@ by_value!(Read for PipeReader);
 by_value!(Write for PipeWriter);
 
 impl PipeReader {
+    #[track_caller]
     fn receive(
         &self,
         room: usize,
@@ -74,10 +75,12 @@ impl PipeReader {
 
 impl Read for &PipeReader {
     /// As [`std::io::PipeReader`]; a buffer without room returns at once.
+    #[track_caller]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.receive(buffer.len(), |mut io| io.read(buffer))
     }
 
+    #[track_caller]
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let room = buffers.iter().map(|buffer| buffer.len()).sum();
         self.receive(room, |mut io| io.read_vectored(buffers))
@@ -85,6 +88,7 @@ impl Read for &PipeReader {
 }
 
 impl PipeWriter {
+    #[track_caller]
     fn send(
         &self,
         offered: usize,
@@ -104,10 +108,12 @@ impl PipeWriter {
 }
 
 impl Write for &PipeWriter {
+    #[track_caller]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.send(bytes.len(), |mut io| io.write(bytes))
     }
 
+    #[track_caller]
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         // As many as the kernel takes at a time; std offers it no more.
         let offered = buffers.iter().map(|buffer| buffer.len()).sum();

@@ -94,6 +94,7 @@ struct Turns {
 struct Turn;
 
 impl Turn {
+    #[track_caller]
     fn wait() -> Self {
         loop {
             let mut turns = lock(&TURNS);
@@ -106,7 +107,7 @@ impl Turn {
             turns.waiters.push((ticket, park::unparker()));
             drop(turns);
             let _listed = Listed { ticket };
-            park::park(WaitReason::Readable);
+            park::park(WaitReason::Readable.on(&raw const TURNS));
         }
     }
 }
@@ -141,6 +142,7 @@ impl Stdin {
     ///
     /// # Errors
     /// `InvalidData`: the line is no UTF-8; it is taken and `line` unchanged. Else those of read(2).
+    #[track_caller]
     pub fn read_line(&self, line: &mut String) -> io::Result<usize> {
         let turn = Turn::wait();
         let bytes = loop {
@@ -178,6 +180,7 @@ impl Stdin {
     }
 
     /// Calls `attempt` until it says something else than `WouldBlock`, and waits in between.
+    #[track_caller]
     fn obtain<R>(
         &self,
         mut attempt: impl FnMut(How, BorrowedFd<'_>) -> io::Result<R>,
@@ -212,6 +215,7 @@ enum How {
 }
 
 impl How {
+    #[track_caller]
     fn read(self, fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
         loop {
             let got = match self {
@@ -269,6 +273,7 @@ impl Buffer {
 }
 
 impl Read for &Stdin {
+    #[track_caller]
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if into.is_empty() {
             return Ok(0);
@@ -284,6 +289,7 @@ impl Read for &Stdin {
 }
 
 impl Read for Stdin {
+    #[track_caller]
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         (&*self).read(into)
     }
@@ -316,6 +322,7 @@ pub struct Lines {
 impl Iterator for Lines {
     type Item = io::Result<String>;
 
+    #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
         let mut line = String::new();
         match self.stdin.read_line(&mut line) {

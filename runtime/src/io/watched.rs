@@ -36,6 +36,7 @@ use crate::sys;
 /// })
 /// # .unwrap();
 /// ```
+#[track_caller]
 pub fn wait(fd: impl AsFd, interest: Interest) -> io::Result<()> {
     Watched::of(fd, false).wait(interest)
 }
@@ -93,6 +94,7 @@ impl<T: AsFd> Watched<T> {
     ///
     /// # Errors
     /// As [`wait`].
+    #[track_caller]
     pub fn wait(&self, interest: Interest) -> io::Result<()> {
         self.attempt(interest, true, |_| Ok(()))
     }
@@ -118,6 +120,7 @@ impl<T: AsFd> Watched<T> {
     /// })
     /// # .unwrap();
     /// ```
+    #[track_caller]
     pub fn perform<R>(
         &self,
         interest: Interest,
@@ -126,6 +129,7 @@ impl<T: AsFd> Watched<T> {
         self.attempt(interest, !self.non_blocking, attempt)
     }
 
+    #[track_caller]
     fn attempt<R>(
         &self,
         interest: Interest,
@@ -166,6 +170,7 @@ impl<T: AsFd> Read for Watched<T>
 where
     for<'a> &'a T: Read,
 {
+    #[track_caller]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -179,6 +184,7 @@ where
     for<'a> &'a T: Write,
 {
     /// Takes 4,096 bytes at most if the descriptor is blocking.
+    #[track_caller]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);

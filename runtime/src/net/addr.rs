@@ -126,6 +126,7 @@ fn invalid(what: &'static str) -> io::Error {
 }
 
 /// Tries `act` with each address until one succeeds; the error of the last one otherwise.
+#[track_caller]
 pub(super) fn first_that<T>(
     addresses: impl ToSocketAddrs,
     mut act: impl FnMut(SocketAddr) -> io::Result<T>,

@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::socket::Socket;
-use crate::park::{self, WaitReason};
+use crate::park::{self, Wait, WaitReason};
 use crate::pollable::Bound;
 use crate::reactor::Interest;
 use crate::seam::clock;
@@ -31,7 +31,7 @@ const FOR_DESCRIPTORS: Duration = Duration::from_millis(10);
 /// Pauses, each twice as long as the one before it, up to 100 ms.
 struct Pauses {
     next: Duration,
-    reason: WaitReason,
+    wait: Wait,
 }
 
 impl Pauses {
@@ -42,7 +42,7 @@ impl Pauses {
         self.next = PAUSE_MAX.min(self.next * 2);
         let end = deadline.map_or(end, |deadline| deadline.min(end));
         while clock::now() < end {
-            park::park_until(self.reason, Some(end));
+            park::park_until(self.wait, Some(end));
         }
         deadline.is_none_or(|deadline| clock::now() < deadline)
     }
@@ -50,13 +50,14 @@ impl Pauses {
 
 /// Takes one connection by `take`; see [`TcpListener::accept`](super::TcpListener::accept) for what it passes over,
 /// and for what it pauses.
+#[track_caller]
 pub(super) fn accept<T: AsFd, R>(
     listener: &Socket<T>,
     mut take: impl FnMut(&T) -> io::Result<R>,
 ) -> io::Result<R> {
     let mut pauses = Pauses {
         next: FOR_DESCRIPTORS,
-        reason: WaitReason::Accept,
+        wait: WaitReason::Accept.on_fd(listener.io()),
     };
     loop {
         // One connection taken says nothing of the queue behind it: never short.
@@ -74,6 +75,7 @@ pub(super) fn accept<T: AsFd, R>(
 
 impl<T: AsFd> Socket<T> {
     /// As [`perform`](Socket::perform), for an attempt of which no event tells when it is worth another.
+    #[track_caller]
     pub(super) fn persist<R>(
         &self,
         interest: Interest,
@@ -85,7 +87,11 @@ impl<T: AsFd> Socket<T> {
             return attempt(self.io());
         }
         self.give_way();
-        persist(reason, || bound.deadline(), || attempt(self.io()))
+        persist(
+            reason.on_fd(self.io()),
+            || bound.deadline(),
+            || attempt(self.io()),
+        )
     }
 }
 
@@ -94,7 +100,7 @@ impl<T: AsFd> Socket<T> {
 /// # Errors
 /// Those of `attempt`; `WouldBlock` when `deadline` has passed.
 pub(super) fn persist<R>(
-    reason: WaitReason,
+    wait: Wait,
     deadline: impl Fn() -> Option<Instant>,
     mut attempt: impl FnMut() -> io::Result<R>,
 ) -> io::Result<R> {
@@ -107,7 +113,7 @@ pub(super) fn persist<R>(
         }
         let (pauses, deadline) = pauses.get_or_insert_with(|| {
             let next = FOR_ROOM;
-            (Pauses { next, reason }, deadline())
+            (Pauses { next, wait }, deadline())
         });
         if !pauses.rest(*deadline) {
             return outcome;

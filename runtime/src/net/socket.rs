@@ -177,6 +177,7 @@ impl<T: AsFd> Socket<T> {
     /// Those of `attempt`; `WouldBlock` when the socket's timeout passed, as std has it on Unix, or
     /// when the user asked for no waits; those of the registration.
     #[inline]
+    #[track_caller]
     pub(super) fn perform<R>(
         &self,
         interest: Interest,
@@ -190,6 +191,7 @@ impl<T: AsFd> Socket<T> {
     }
 
     /// Waits until a connect that is under way has been decided; `false`: `deadline` passed.
+    #[track_caller]
     pub(super) fn wait_connected(&self, deadline: Option<Instant>) -> io::Result<bool> {
         self.pollable
             .next_event(Interest::Write, WaitReason::Connect, deadline)

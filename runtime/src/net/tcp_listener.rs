@@ -94,6 +94,7 @@ impl TcpListener {
     ///
     /// # Errors
     /// `InvalidInput` when the socket does not listen (any more).
+    #[track_caller]
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (io, peer) = patience::accept(&self.socket, |io| sys::socket::accept(io.as_fd()))?;
         Ok((TcpStream::of(io), peer))
@@ -156,6 +157,7 @@ pub struct Incoming<'a> {
 impl Iterator for Incoming<'_> {
     type Item = io::Result<TcpStream>;
 
+    #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.listener.accept().map(|(stream, _peer)| stream))
     }
@@ -172,6 +174,7 @@ pub struct IntoIncoming {
 impl Iterator for IntoIncoming {
     type Item = io::Result<TcpStream>;
 
+    #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
         self.listener.incoming().next()
     }

@@ -49,6 +49,7 @@ impl TcpStream {
     /// minutes), `NetworkUnreachable`, ... `ConnectionRefused` also for the accident that a
     /// connection to a free local port gets this very port as its own and meets itself, which
     /// std would return as a success.
+    #[track_caller]
     pub fn connect<A: ToSocketAddrs>(address: A) -> io::Result<Self> {
         first_that(address, |address| Self::connect_until(&address, None))
     }
@@ -58,6 +59,7 @@ impl TcpStream {
     /// # Errors
     /// `TimedOut` when the time is over, `InvalidInput` when it is zero, else as
     /// [`connect`](TcpStream::connect).
+    #[track_caller]
     pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<Self> {
         if timeout.is_zero() {
             return Err(zero_timeout());
@@ -65,6 +67,7 @@ impl TcpStream {
         Self::connect_until(address, clock::after(timeout))
     }
 
+    #[track_caller]
     fn connect_until(address: &SocketAddr, deadline: Option<Instant>) -> io::Result<Self> {
         let (io, progress) = sys::socket::connect(address)?;
         let stream = Self::of(io);
@@ -114,6 +117,7 @@ impl TcpStream {
     }
 
     /// Reads without consuming: the next read brings the same bytes again.
+    #[track_caller]
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.receive(|io| io.peek(buffer), |_| false)
     }
@@ -152,6 +156,7 @@ impl TcpStream {
         self.io().ttl()
     }
 
+    #[track_caller]
     fn receive<R>(
         &self,
         attempt: impl FnMut(&net::TcpStream) -> io::Result<R>,
@@ -162,6 +167,7 @@ impl TcpStream {
             .perform(Interest::Read, reason, attempt, is_short)
     }
 
+    #[track_caller]
     fn send(
         &self,
         offered: usize,
@@ -188,6 +194,7 @@ fn is_short(got: usize, room: usize) -> bool {
 
 impl Read for &TcpStream {
     /// As [`std::net::TcpStream`]; a buffer without room returns at once.
+    #[track_caller]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let room = buffer.len();
         if room == 0 {
@@ -196,6 +203,7 @@ impl Read for &TcpStream {
         self.receive(|mut io| io.read(buffer), |&got| is_short(got, room))
     }
 
+    #[track_caller]
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let room = buffers.iter().map(|buffer| buffer.len()).sum();
         if room == 0 {
@@ -210,6 +218,7 @@ impl Read for &TcpStream {
 
 impl Write for &TcpStream {
     /// As [`std::net::TcpStream`]: to a closed peer it is the error `BrokenPipe`, never a signal.
+    #[track_caller]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
@@ -217,6 +226,7 @@ impl Write for &TcpStream {
         self.send(bytes.len(), |mut io| io.write(bytes))
     }
 
+    #[track_caller]
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         let offered = buffers.iter().map(|buffer| buffer.len()).sum();
         if offered == 0 {

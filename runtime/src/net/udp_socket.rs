@@ -79,11 +79,13 @@ impl UdpSocket {
     ///
     /// # Errors
     /// `WouldBlock`: the [read timeout](UdpSocket::set_read_timeout) has passed. Else those of recvfrom(2).
+    #[track_caller]
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.receive(|io| io.recv_from(buffer))
     }
 
     /// As [`recv_from`](UdpSocket::recv_from), but the datagram stays for the next call.
+    #[track_caller]
     pub fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.receive(|io| io.peek_from(buffer))
     }
@@ -92,6 +94,7 @@ impl UdpSocket {
     ///
     /// # Errors
     /// Those of sendto(2), such as `EMSGSIZE`; `InvalidInput`: `address` stands for none.
+    #[track_caller]
     pub fn send_to<A: ToSocketAddrs>(&self, datagram: &[u8], address: A) -> io::Result<usize> {
         let mut found = address.to_socket_addrs()?;
         let Some(address) = found.next() else {
@@ -111,11 +114,13 @@ impl UdpSocket {
 
     /// Waits for a datagram of the connected peer and returns its length; else as
     /// [`recv_from`](UdpSocket::recv_from).
+    #[track_caller]
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.receive(|io| io.recv(buffer))
     }
 
     /// As [`recv`](UdpSocket::recv), but the datagram stays for the next call.
+    #[track_caller]
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.receive(|io| io.peek(buffer))
     }
@@ -124,6 +129,7 @@ impl UdpSocket {
     ///
     /// # Errors
     /// Those of send(2): `ConnectionRefused` if nobody received an earlier one, `EDESTADDRREQ` without a peer.
+    #[track_caller]
     pub fn send(&self, datagram: &[u8]) -> io::Result<usize> {
         self.send_by(|io| io.send(datagram))
     }
@@ -145,12 +151,14 @@ impl UdpSocket {
         self.socket.io()
     }
 
+    #[track_caller]
     fn receive<R>(&self, attempt: impl FnMut(&net::UdpSocket) -> io::Result<R>) -> io::Result<R> {
         let reason = WaitReason::Readable;
         self.socket
             .perform(Interest::Read, reason, attempt, |_| false)
     }
 
+    #[track_caller]
     fn send_by(
         &self,
         attempt: impl FnMut(&net::UdpSocket) -> io::Result<usize>,

@@ -86,11 +86,13 @@ impl UnixDatagram {
     ///
     /// # Errors
     /// `WouldBlock`: the [read timeout](UnixDatagram::set_read_timeout) has passed.
+    #[track_caller]
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.receive(|io| io.recv_from(buffer))
     }
 
     /// As [`recv_from`](UnixDatagram::recv_from), without the sender.
+    #[track_caller]
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.receive(|io| io.recv(buffer))
     }
@@ -104,12 +106,14 @@ impl UnixDatagram {
     /// # Cost
     /// One system call. No event tells that a full queue has room again, so it is tried again after pauses of 1 to
     /// 100 ms; to a peer that is often slow, [`connect`](UnixDatagram::connect) and [`send`](UnixDatagram::send).
+    #[track_caller]
     pub fn send_to<P: AsRef<Path>>(&self, datagram: &[u8], path: P) -> io::Result<usize> {
         let path = path.as_ref();
         self.send_unconnected(|io| io.send_to(datagram, path))
     }
 
     /// As [`send_to`](UnixDatagram::send_to), to `address`, which may be an abstract one.
+    #[track_caller]
     pub fn send_to_addr(&self, datagram: &[u8], address: &SocketAddr) -> io::Result<usize> {
         self.send_unconnected(|io| io.send_to_addr(datagram, address))
     }
@@ -118,6 +122,7 @@ impl UnixDatagram {
     ///
     /// # Errors
     /// `NotConnected` without a peer, `ConnectionRefused` when it is gone; else as [`send_to`](UnixDatagram::send_to).
+    #[track_caller]
     pub fn send(&self, datagram: &[u8]) -> io::Result<usize> {
         self.socket.perform(
             Interest::Write,
@@ -147,6 +152,7 @@ impl UnixDatagram {
         self.socket.io()
     }
 
+    #[track_caller]
     fn receive<R>(
         &self,
         attempt: impl FnMut(&net::UnixDatagram) -> io::Result<R>,
@@ -156,6 +162,7 @@ impl UnixDatagram {
             .perform(Interest::Read, reason, attempt, |_| false)
     }
 
+    #[track_caller]
     fn send_unconnected(
         &self,
         attempt: impl FnMut(&net::UnixDatagram) -> io::Result<usize>,

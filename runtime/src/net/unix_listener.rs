@@ -68,6 +68,7 @@ impl UnixListener {
     ///
     /// # Errors
     /// `InvalidInput` when the socket does not listen (any more).
+    #[track_caller]
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         let (io, peer) = patience::accept(&self.socket, sys::socket::accept_unix)?;
         Ok((UnixStream::fresh(io)?, peer))
@@ -94,6 +95,7 @@ pub struct UnixIncoming<'a> {
 impl Iterator for UnixIncoming<'_> {
     type Item = io::Result<UnixStream>;
 
+    #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.listener.accept().map(|(stream, _peer)| stream))
     }

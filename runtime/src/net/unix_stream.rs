@@ -61,19 +61,22 @@ impl UnixStream {
     /// # Cost
     /// Three system calls. No event tells that a full queue has room again, so the connect is tried again after
     /// pauses of 1 to 100 ms.
+    #[track_caller]
     pub fn connect<P: AsRef<Path>>(path: P) -> io::Result<Self> {
         Self::connect_to(&SockAddr::unix(checked(path.as_ref())?)?)
     }
 
     /// Connects to the listener at `address`, which may be an abstract one; else as [`connect`](UnixStream::connect).
+    #[track_caller]
     pub fn connect_addr(address: &SocketAddr) -> io::Result<Self> {
         Self::connect_to(&to_name(address)?)
     }
 
+    #[track_caller]
     fn connect_to(name: &SockAddr) -> io::Result<Self> {
         let kind = Type::STREAM.nonblocking().cloexec();
         let io = socket2::Socket::new_raw(Domain::UNIX, kind, None)?;
-        patience::persist(WaitReason::Connect, || None, || io.connect(name))?;
+        patience::persist(WaitReason::Connect.on_fd(&io), || None, || io.connect(name))?;
         let socket = Socket::new(io.into());
         Ok(Self { socket })
     }
@@ -109,6 +112,7 @@ impl UnixStream {
         self.socket.io().shutdown(how)
     }
 
+    #[track_caller]
     fn receive(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let room: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         if room == 0 {
@@ -126,6 +130,7 @@ impl UnixStream {
         Ok(got)
     }
 
+    #[track_caller]
     fn send(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         let offered: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         if offered == 0 {
@@ -142,10 +147,12 @@ impl UnixStream {
 
 impl Read for &UnixStream {
     /// As [`std::os::unix::net::UnixStream`]; a buffer without room returns at once.
+    #[track_caller]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.receive(&mut [IoSliceMut::new(buffer)])
     }
 
+    #[track_caller]
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         self.receive(buffers)
     }
@@ -153,10 +160,12 @@ impl Read for &UnixStream {
 
 impl Write for &UnixStream {
     /// As [`std::os::unix::net::UnixStream`]: to a closed peer it is the error `BrokenPipe`, never a signal.
+    #[track_caller]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.send(&[IoSlice::new(bytes)])
     }
 
+    #[track_caller]
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         self.send(buffers)
     }

@@ -48,10 +48,11 @@ use super::trace::flight;
 use crate::home::{Found, Shared, Watched};
 use crate::seam::clock;
 use crate::seam::sync::Arc;
-use crate::seam::sync::real::thread;
+use crate::seam::sync::real::{atomic::Ordering, thread};
 use crate::sys::process::report;
 use crate::sys::thread::{Activity as State, Times};
 use crate::task::RECORD_FILE;
+use crate::threads::HELPERS;
 
 /// What is called on a stall.
 #[derive(Clone)]
@@ -123,8 +124,10 @@ impl Watchdog {
         let (begin, begun) = mpsc::sync_channel(1);
         let thread = thread::Builder::new().name("stall-watchdog".into());
         let thread = thread.spawn(move || {
+            HELPERS.fetch_add(1, Ordering::Relaxed);
             let _ = begin.send(());
             watch(&theirs, after, hook);
+            HELPERS.fetch_sub(1, Ordering::Relaxed);
         })?;
         // What std allocates for a new thread is there then: it ends the process if there is no memory for that.
         let _ = begun.recv();
@@ -164,7 +167,12 @@ fn watch(shared: &Shared, after: Duration, hook: Option<Hook>) {
             if let Some(mut stall) = look(&seat.watched, seen, after, worker) {
                 stall.last_events = flight::of_worker(shared, worker);
                 match &hook {
-                    Some(hook) => (hook.0)(&stall),
+                    Some(hook) => {
+                        // Whatever that is, it may wake somebody.
+                        HELPERS.fetch_sub(1, Ordering::Relaxed);
+                        (hook.0)(&stall);
+                        HELPERS.fetch_add(1, Ordering::Relaxed);
+                    }
                     None => report(&stall.to_string()),
                 }
             }

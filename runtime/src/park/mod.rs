@@ -33,7 +33,7 @@ use crate::sys::walk;
 use crate::task::{Message, TaskPtr, TaskRef, Token};
 use crate::timer::TimerKey;
 
-pub(crate) use crate::task::WaitReason;
+pub(crate) use crate::task::{Wait, WaitReason};
 pub(crate) use thread::{ThreadSeat, thread_deadline, thread_seat};
 use thread::{park_thread, raise_on_thread, this_thread};
 
@@ -51,9 +51,9 @@ pub(crate) enum Wake {
 /// # Panics
 /// Unwinds if cancellation or a passed deadline is due, before it waits.
 #[inline(always)]
-pub(crate) fn park(reason: WaitReason) {
+pub(crate) fn park(wait: Wait) {
     match home::current() {
-        Some((_, task)) => park_coroutine(task, reason),
+        Some((home, task)) => park_coroutine(home, task, wait, false),
         None => drop(park_thread(None)),
     }
 }
@@ -63,23 +63,23 @@ pub(crate) fn park(reason: WaitReason) {
 /// # Panics
 /// As [`park`].
 #[inline(always)]
-pub(crate) fn park_until(reason: WaitReason, deadline: Option<Instant>) -> Wake {
+pub(crate) fn park_until(wait: Wait, deadline: Option<Instant>) -> Wake {
     match (home::current(), deadline) {
         (None, _) => park_thread(deadline),
-        (Some((_, task)), None) => {
-            park_coroutine(task, reason);
+        (Some((home, task)), None) => {
+            park_coroutine(home, task, wait, false);
             Wake::Unparked
         }
         (Some((home, task)), Some(deadline)) => {
             let alarm = Alarm::set(home, task, deadline);
-            park_coroutine(task, reason);
+            park_coroutine(home, task, wait, true);
             alarm.take_back()
         }
     }
 }
 
 #[inline(always)]
-fn park_coroutine(task: TaskPtr, reason: WaitReason) {
+fn park_coroutine(home: &Home, task: TaskPtr, wait: Wait, is_timed: bool) {
     let context = task.context();
     if context.attention() {
         raise_if_due(task);
@@ -90,8 +90,24 @@ fn park_coroutine(task: TaskPtr, reason: WaitReason) {
     }
     debug_assert_eq!(task.token.get(), Token::Empty);
     task.token.set(Token::Parked);
-    task.wait_reason.set(reason);
+    task.note_wait(wait, home.clock.get(), is_timed);
+    if wait.reason.is_for_others() {
+        home.count_wait_for_others();
+    }
     suspend(context, Suspension::Waits);
+    if context.attention() {
+        receive_visits(context);
+    }
+}
+
+/// Goes to sleep again each time that it was resumed for a [visit](Home::visit) alone.
+#[cold]
+#[inline(never)]
+fn receive_visits(context: Context) {
+    while let Some(visit) = home::here().and_then(|home| home.visit.take()) {
+        visit();
+        suspend(context, Suspension::Waits);
+    }
 }
 
 /// Lets all others run that can, then returns.
@@ -118,6 +134,7 @@ fn suspend(context: Context, suspension: Suspension) {
 #[cold]
 #[inline(never)]
 fn look_up(context: Context) {
+    receive_visits(context);
     // SAFETY: a coroutine of this worker runs there: the caller.
     if let Some(task) = unsafe { TaskPtr::tenant_of(context) } {
         raise_if_due(task);
@@ -194,6 +211,7 @@ const SWALLOWED_MAX: u32 = 1000;
 /// Lets the others run, and the worker, which may find that it has waited long enough for this one.
 fn give_way(task: TaskPtr) {
     suspend(task.context(), Suspension::Yielded);
+    receive_visits(task.context());
 }
 
 /// Makes the calling coroutine look at its interrupts when it next suspends.

@@ -124,10 +124,12 @@ macro_rules! handle {
 macro_rules! by_value {
     (Read for $Ours:ident) => {
         impl ::std::io::Read for $Ours {
+            #[track_caller]
             fn read(&mut self, buffer: &mut [u8]) -> ::std::io::Result<usize> {
                 (&*self).read(buffer)
             }
 
+            #[track_caller]
             fn read_vectored(
                 &mut self,
                 buffers: &mut [::std::io::IoSliceMut<'_>],
@@ -138,10 +140,12 @@ macro_rules! by_value {
     };
     (Write for $Ours:ident) => {
         impl ::std::io::Write for $Ours {
+            #[track_caller]
             fn write(&mut self, bytes: &[u8]) -> ::std::io::Result<usize> {
                 (&*self).write(bytes)
             }
 
+            #[track_caller]
             fn write_vectored(
                 &mut self,
                 buffers: &[::std::io::IoSlice<'_>],

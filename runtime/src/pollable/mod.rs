@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use crate::coroutine::yield_now;
 use crate::home;
-use crate::park::{self, WaitReason, Wake};
+use crate::park::{self, Wait, WaitReason, Wake};
 use crate::reactor::{Enlisted, Interest, Refusal, Source};
 use crate::seam::clock;
 use crate::seam::sync::atomic::{AtomicU32, Ordering};
@@ -94,6 +94,7 @@ impl<T: AsFd> Pollable<T> {
     ///
     /// # Errors
     /// Those of `attempt` and of the registration.
+    #[track_caller]
     pub(crate) fn perform<R>(
         &self,
         interest: Interest,
@@ -108,6 +109,7 @@ impl<T: AsFd> Pollable<T> {
     /// # Errors
     /// As [`perform`](Self::perform); `WouldBlock` when it was not to wait any longer, as std has it on Unix.
     #[inline]
+    #[track_caller]
     pub(crate) fn perform_within<R>(
         &self,
         bound: Bound,
@@ -121,7 +123,7 @@ impl<T: AsFd> Pollable<T> {
         loop {
             if bound != Bound::NoWait && side.is_dry() {
                 let deadline = *deadline.get_or_insert_with(|| bound.deadline());
-                if let Wake::TimedOut = self.wait(interest, reason, deadline)? {
+                if let Wake::TimedOut = self.wait(interest, reason.on_fd(&self.io), deadline)? {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
             } else {
@@ -149,6 +151,7 @@ impl<T: AsFd> Pollable<T> {
     /// Waits for the next event, without having tried; false: `deadline` passed.
     ///
     /// For the outcome of a connect: "worth a try", as a new descriptor is otherwise, would ask for it too early.
+    #[track_caller]
     pub(crate) fn next_event(
         &self,
         interest: Interest,
@@ -157,25 +160,20 @@ impl<T: AsFd> Pollable<T> {
     ) -> io::Result<bool> {
         let side = self.source.side(interest);
         side.spend(side.edges());
-        let wake = self.wait(interest, reason, deadline)?;
+        let wake = self.wait(interest, reason.on_fd(&self.io), deadline)?;
         Ok(matches!(wake, Wake::Unparked))
     }
 
     /// Waits for the next edge, or until `deadline`. An edge wins over a deadline that passed too.
     #[inline]
-    fn wait(
-        &self,
-        interest: Interest,
-        reason: WaitReason,
-        deadline: Option<Instant>,
-    ) -> io::Result<Wake> {
+    fn wait(&self, interest: Interest, wait: Wait, deadline: Option<Instant>) -> io::Result<Wake> {
         self.calls.store(0, Ordering::Relaxed);
         if home::current().is_none() {
             return wait_on_thread(self.io.as_fd(), interest, deadline);
         }
         loop {
             match self.source.enlist(interest) {
-                Ok(enlisted) => return self.sleep(enlisted, reason, deadline),
+                Ok(enlisted) => return self.sleep(enlisted, wait, deadline),
                 Err(Refusal::Ready) => return Ok(Wake::Unparked),
                 Err(Refusal::Homeless) => self.register(interest)?,
             }
@@ -193,22 +191,17 @@ impl<T: AsFd> Pollable<T> {
 
     /// Parks until the edge has come that `enlisted` stands in the list for.
     #[inline]
-    fn sleep(
-        &self,
-        enlisted: Enlisted,
-        reason: WaitReason,
-        deadline: Option<Instant>,
-    ) -> io::Result<Wake> {
+    fn sleep(&self, enlisted: Enlisted, wait: Wait, deadline: Option<Instant>) -> io::Result<Wake> {
         let source = &self.source;
         // For when the park unwinds too: a list must not name a coroutine that has left.
         let withdraw = OnDrop(|| source.withdraw(enlisted));
         loop {
             let wake = match deadline {
                 None => {
-                    park::park(reason);
+                    park::park(wait);
                     Wake::Unparked
                 }
-                Some(_) => park::park_until(reason, deadline),
+                Some(_) => park::park_until(wait, deadline),
             };
             if source.is_over(enlisted) {
                 mem::forget(withdraw);

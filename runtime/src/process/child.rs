@@ -87,6 +87,7 @@ impl Child {
     /// })
     /// # .unwrap();
     /// ```
+    #[track_caller]
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
         let child = &mut self.child;
@@ -101,6 +102,7 @@ impl Child {
     ///
     /// # Errors
     /// As [`wait`](Self::wait), and those of reading.
+    #[track_caller]
     pub fn wait_with_output(mut self) -> io::Result<Output> {
         drop(self.stdin.take());
         let (stdout, stderr) = read_both(self.stdout.take(), self.stderr.take())?;
@@ -114,6 +116,7 @@ impl Child {
 
 /// More and more seldom.
 #[cold]
+#[track_caller]
 fn look_every_so_often(mut look: impl FnMut() -> io::Result<ExitStatus>) -> io::Result<ExitStatus> {
     let mut pause = Duration::from_millis(1);
     loop {
@@ -121,7 +124,7 @@ fn look_every_so_often(mut look: impl FnMut() -> io::Result<ExitStatus>) -> io::
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             outcome => return outcome,
         }
-        park::park_until(WaitReason::Process, clock::after(pause));
+        park::park_until(WaitReason::Process.alone(), clock::after(pause));
         pause = (pause * 2).min(LOOK_EVERY);
     }
 }

@@ -82,20 +82,24 @@ ends! {
 macro_rules! readable {
     ($($name:ident)*) => {$(
         impl Read for &$name {
+            #[track_caller]
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
                 read(&self.pipe, |mut pipe| pipe.read(buffer))
             }
 
+            #[track_caller]
             fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
                 read(&self.pipe, |mut pipe| pipe.read_vectored(buffers))
             }
         }
 
         impl Read for $name {
+            #[track_caller]
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
                 (&*self).read(buffer)
             }
 
+            #[track_caller]
             fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
                 (&*self).read_vectored(buffers)
             }
@@ -105,6 +109,7 @@ macro_rules! readable {
 
 readable!(ChildStdout ChildStderr);
 
+#[track_caller]
 fn read(
     pipe: &Pollable<File>,
     attempt: impl FnMut(&File) -> io::Result<usize>,
@@ -115,12 +120,14 @@ fn read(
 impl Write for &ChildStdin {
     /// # Errors
     /// `BrokenPipe` when the child has closed its end.
+    #[track_caller]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let reason = WaitReason::Writable;
         self.pipe
             .perform(Interest::Write, reason, |mut pipe| pipe.write(bytes))
     }
 
+    #[track_caller]
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         let reason = WaitReason::Writable;
         self.pipe.perform(Interest::Write, reason, |mut pipe| {
@@ -134,10 +141,12 @@ impl Write for &ChildStdin {
 }
 
 impl Write for ChildStdin {
+    #[track_caller]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         (&*self).write(bytes)
     }
 
+    #[track_caller]
     fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         (&*self).write_vectored(buffers)
     }

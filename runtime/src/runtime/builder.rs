@@ -1,13 +1,15 @@
 //! Settings for a runtime to be.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use super::once::wrap_panic_hook;
-use super::{Runtime, WORKERS_MAX};
+use super::{Deadlocks, Runtime, WORKERS_MAX};
 use crate::blocking;
-use crate::home::Config;
+use crate::home::{Config, Suspicion};
 use crate::observe::stall::{Hook, Stall};
+use crate::observe::{self, Deadlock};
 use crate::seam::sync::Arc;
 use crate::stack::{StackConfig, overflow};
 use crate::sys::process::refuse_in_forked_child;
@@ -27,6 +29,19 @@ pub struct Builder {
     embedded: bool,
     stall_after: Option<Duration>,
     on_stall: Option<Hook>,
+    detect_deadlocks: bool,
+    on_deadlock: Option<OnDeadlock>,
+    dump_on_sigquit: bool,
+}
+
+/// Who is told of a deadlock.
+#[derive(Clone)]
+pub(super) struct OnDeadlock(pub(super) Arc<dyn Fn(&Deadlock) + Send + Sync>);
+
+impl fmt::Debug for OnDeadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnDeadlock")
+    }
 }
 
 /// In debug builds; not under a model checker, whose threads are not the system's.
@@ -59,7 +74,11 @@ impl Builder {
                 flight_events: 0,
                 blocking_threads: blocking::THREADS_MAX,
                 blocking_queue: blocking::QUEUE_MAX,
+                suspicion: None,
             },
+            detect_deadlocks: true,
+            on_deadlock: None,
+            dump_on_sigquit: false,
             embedded: false,
             stall_after: STALL_AFTER,
             on_stall: None,
@@ -247,6 +266,67 @@ impl Builder {
         self
     }
 
+    /// Has `hook` called instead of a panic when coroutines can never go on: because they wait for each other in a circle, or
+    /// because all wait and nothing is left that could wake one.
+    ///
+    /// Without a hook, [`run`](Runtime::run) cancels all coroutines and panics with the report. With one, it waits on:
+    /// the hook may write the report to a log, and cancel one of them. It is called on the thread that is inside `run`,
+    /// between two turns, once for each deadlock.
+    ///
+    /// A circle is made of waits for mutexes, for those who write a [`RwLock`](crate::sync::RwLock) and who make a
+    /// [`OnceCell`](crate::sync::OnceCell), of joins and of the ends of scopes. It is reported though others go on, within a second
+    /// or two. A wait that a deadline, a `timeout` or a cancellation under way can end closes none. *All wait* is told only
+    /// if the process has no threads beside those of this runtime: another might wake somebody.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use runtime::{coroutine, sync};
+    ///
+    /// let reports = Arc::new(Mutex::new(Vec::new()));
+    /// let told = reports.clone();
+    /// let stop = Arc::new(sync::Event::new());
+    /// let set = stop.clone();
+    /// let hook = move |deadlock: &runtime::observe::Deadlock| {
+    ///     told.lock().unwrap().push(deadlock.coroutines.len());
+    ///     set.set();
+    /// };
+    /// runtime::Builder::new().on_deadlock(hook).build()?.run(|| {
+    ///     let (a, b) = (Arc::new(sync::Mutex::new(())), Arc::new(sync::Mutex::new(())));
+    ///     for (first, second) in [(a.clone(), b.clone()), (b, a)] {
+    ///         runtime::spawn_local(move || {
+    ///             let _first = first.lock();
+    ///             runtime::yield_now();
+    ///             drop(second.lock()); // the other one has it
+    ///         });
+    ///     }
+    ///     stop.wait();
+    /// });
+    /// assert_eq!(*reports.lock().unwrap(), [2]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on_deadlock(mut self, hook: impl Fn(&Deadlock) + Send + Sync + 'static) -> Self {
+        self.on_deadlock = Some(OnDeadlock(Arc::new(hook)));
+        self
+    }
+
+    /// Whether deadlocks are looked for, which is the default; see [`on_deadlock`](Self::on_deadlock).
+    ///
+    /// Cost: nothing for one that yields or parks. A worker on which waits that could close a circle have begun looks at all
+    /// its coroutines, twice in a second at the most and for no more than a hundredth of its time.
+    pub fn detect_deadlocks(mut self, detect: bool) -> Self {
+        self.detect_deadlocks = detect;
+        self
+    }
+
+    /// Has SIGQUIT, which Ctrl-\\ on a terminal sends, write an [`observe::dump`] of all runtimes of the process to standard
+    /// error, instead of ending the process: from the build on, for good.
+    ///
+    /// Cost: a thread that sleeps, and a descriptor.
+    pub fn dump_on_sigquit(mut self, dump: bool) -> Self {
+        self.dump_on_sigquit = dump;
+        self
+    }
+
     /// Builds the runtime and starts the threads of workers 1 and up.
     ///
     /// # Errors
@@ -279,7 +359,18 @@ impl Builder {
             overflow::install();
         }
         wrap_panic_hook();
-        let mut runtime = Runtime::start(config)?;
+        if self.dump_on_sigquit {
+            observe::sigquit::install()?;
+        }
+        let deadlocks = self.detect_deadlocks.then(|| Deadlocks {
+            search: observe::deadlock::Deadlocks::new(),
+            hook: self.on_deadlock,
+        });
+        config.suspicion = deadlocks.as_ref().map(|deadlocks| {
+            let search = deadlocks.search.clone();
+            Suspicion(Arc::new(move || search.look()))
+        });
+        let mut runtime = Runtime::start(config, deadlocks)?;
         if let Some(after) = self.stall_after {
             runtime.watch(after, self.on_stall);
         }

@@ -22,8 +22,8 @@ use std::time::Duration;
 use crate::coroutine::{self, JoinHandle};
 use crate::debugger;
 use crate::home::{self, Config, Phase, Shared};
-use crate::observe::Metrics;
 use crate::observe::stall::{Hook, Watchdog};
+use crate::observe::{self, Metrics};
 use crate::recorder;
 use crate::seam::clock;
 use crate::seam::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +33,7 @@ use crate::sys::process::{NoUnwind, is_forked_child, refuse_in_forked_child, rep
 use crate::worker::Worker;
 
 pub use builder::Builder;
+use builder::OnDeadlock;
 use once::Mailboxes;
 
 /// Most workers of one runtime; each has two descriptors and, but for the first, a thread.
@@ -74,7 +75,15 @@ pub struct Runtime {
     /// Whoever has set `entered` may use it. Boxed: its coroutines know its address.
     worker: ManuallyDrop<Box<UnsafeCell<Worker>>>,
     mailboxes: Mailboxes,
+    /// None: nobody looks for them.
+    deadlocks: Option<Deadlocks>,
     _flight: FlightRecorder,
+}
+
+/// How deadlocks are looked for, and who is told instead of a panic.
+struct Deadlocks {
+    search: Arc<observe::deadlock::Deadlocks>,
+    hook: Option<OnDeadlock>,
 }
 
 /// Has events recorded as long as it is there, if the runtime wants that.
@@ -105,7 +114,7 @@ unsafe impl Send for Runtime {}
 unsafe impl Sync for Runtime {}
 
 impl Runtime {
-    fn start(config: Config) -> io::Result<Self> {
+    fn start(config: Config, deadlocks: Option<Deadlocks>) -> io::Result<Self> {
         debugger::keep();
         let flight = FlightRecorder::of(&config);
         let mailboxes = Mailboxes::take(config.workers);
@@ -119,8 +128,10 @@ impl Runtime {
             last_thread: Mutex::new(None),
             worker: ManuallyDrop::new(Box::new(UnsafeCell::new(worker))),
             mailboxes,
+            deadlocks,
             _flight: flight,
         };
+        observe::registry::enter(&runtime.shared);
         // On an error the runtime is dropped, which stops and joins those that have started.
         for index in 1..runtime.shared.seats.len() {
             let thread = runtime.start_thread(index)?;
@@ -174,7 +185,8 @@ impl Runtime {
     /// When `f` returns, coroutines that are still alive, on all workers, are cancelled, unwound and waited for.
     ///
     /// # Panics
-    /// With what `f` panics with; if somebody is inside already, or coroutines are alive that
+    /// With what `f` panics with; with a [report](observe::Deadlock) if its coroutines wait for each other for ever, see
+    /// [`Builder::on_deadlock`]; if somebody is inside already, or coroutines are alive that
     /// [`run_ready`](Self::run_ready) has started on another thread.
     #[track_caller]
     pub fn run<F, T>(&self, f: F) -> T
@@ -189,12 +201,20 @@ impl Runtime {
         let first = unsafe { builder.spawn_on(&worker.home, f, false) };
         let first =
             first.unwrap_or_else(|error| panic!("cannot start the first coroutine: {error}"));
+        let _armed = self.deadlocks.as_ref().map(|it| it.search.arm());
+        let mut deadlock = None;
         // While `f` is alive its frames may borrow from our caller's.
         let guard = NoUnwind;
         loop {
             worker.round();
             if first.is_finished() || is_forked_child() {
                 break;
+            }
+            if self.shared.is_alarmed() {
+                deadlock = self.hear_of_deadlock();
+                if deadlock.is_some() {
+                    break;
+                }
             }
             worker.poll(true, None);
         }
@@ -205,6 +225,9 @@ impl Runtime {
         drop(entered);
         if !first.is_finished() {
             refuse_in_forked_child();
+        }
+        if let Some(deadlock) = deadlock {
+            panic!("{deadlock}");
         }
         first
             .join()
@@ -236,6 +259,26 @@ impl Runtime {
     /// What this runtime has done since it was built, and what it has at the moment.
     pub fn metrics(&self) -> Metrics {
         Metrics::of(&self.shared)
+    }
+
+    /// The deadlock that was found, unless somebody else has asked to be told.
+    #[cold]
+    fn hear_of_deadlock(&self) -> Option<observe::Deadlock> {
+        let Deadlocks { search, hook } = self.deadlocks.as_ref()?;
+        self.shared.take_alarm();
+        let deadlock = search.take()?;
+        match hook {
+            Some(OnDeadlock(hook)) => {
+                hook(&deadlock);
+                None
+            }
+            None => Some(deadlock),
+        }
+    }
+
+    /// As [`observe::dump`], of this runtime, from any thread.
+    pub fn dump(&self) -> observe::Dump {
+        observe::dump_of(&self.shared)
     }
 
     /// Becomes worker 0, on this thread.
@@ -336,6 +379,7 @@ impl Drop for Runtime {
         if !self.wind_up() {
             return;
         }
+        observe::registry::leave(&self.shared);
         self.shared.set_phase(Phase::Stopping);
         for thread in self.threads.drain(..) {
             let _ = thread.join();

@@ -147,6 +147,20 @@ unsafe impl corosensei::stack::Stack for Stack {
     }
 }
 
+/// A stack for the time of a call.
+struct Borrowed<'a>(&'a Stack);
+
+// SAFETY: it has the ends of a `Stack`, which promises all that is asked for, and is there longer than this.
+unsafe impl corosensei::stack::Stack for Borrowed<'_> {
+    fn base(&self) -> NonZeroUsize {
+        self.0.base
+    }
+
+    fn limit(&self) -> NonZeroUsize {
+        corosensei::stack::Stack::limit(self.0)
+    }
+}
+
 impl Stack {
     fn new(base: usize, record: &'static Record) -> Self {
         Self {
@@ -166,6 +180,12 @@ impl Stack {
     /// 4 MiB of stack.
     pub(crate) fn high_water_bytes(&self) -> usize {
         watermark::high_water_bytes(self.slot().usable(), memory::page_bytes())
+    }
+
+    /// Runs `f` on this stack, which nobody else uses, instead of the one that calls. A walk of the stack goes on to
+    /// the caller's.
+    pub(crate) fn run<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        corosensei::on_stack(Borrowed(self), f)
     }
 
     /// Whatever lies on it has one of these addresses.

@@ -76,6 +76,7 @@ impl Barrier {
     ///
     /// # Panics
     /// Unwinds if the coroutine is cancelled or a [`timeout`](crate::time::timeout) around it passes.
+    #[track_caller]
     pub fn wait(&self) -> BarrierWaitResult {
         loop {
             if let Some(result) = self.wait_until(None) {
@@ -95,6 +96,7 @@ impl Barrier {
     /// let barrier = Barrier::new(2);
     /// assert!(barrier.wait_timeout(Duration::from_millis(1)).is_none());
     /// ```
+    #[track_caller]
     pub fn wait_timeout(&self, duration: Duration) -> Option<BarrierWaitResult> {
         self.wait_until(clock::after(duration))
     }
@@ -103,6 +105,7 @@ impl Barrier {
     ///
     /// # Panics
     /// As [`wait_timeout`](Self::wait_timeout).
+    #[track_caller]
     pub fn wait_deadline(&self, deadline: Instant) -> Option<BarrierWaitResult> {
         self.wait_until(Some(deadline))
     }
@@ -118,6 +121,7 @@ impl Barrier {
         Some(BarrierWaitResult(true))
     }
 
+    #[track_caller]
     fn wait_until(&self, deadline: Option<Instant>) -> Option<BarrierWaitResult> {
         let mut state = self.state.lock();
         state.there += 1;
@@ -138,7 +142,7 @@ impl Barrier {
             state,
             |state| &mut state.queue,
             (),
-            WaitReason::Barrier,
+            WaitReason::Barrier.on(self),
             deadline,
             leave,
         );

@@ -114,6 +114,7 @@ impl Condvar {
     /// unlocked then.
     // Inlined down to the switch, for the reason that `wait::wait` gives.
     #[inline(always)]
+    #[track_caller]
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.wait_until(guard, None).0
     }
@@ -123,6 +124,7 @@ impl Condvar {
     /// # Panics
     /// As [`wait`](Self::wait).
     #[inline]
+    #[track_caller]
     pub fn wait_while<'a, T: ?Sized>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -148,6 +150,7 @@ impl Condvar {
     /// assert!(result.timed_out());
     /// assert_eq!(*guard, 5);
     /// ```
+    #[track_caller]
     pub fn wait_timeout<'a, T: ?Sized>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -160,6 +163,7 @@ impl Condvar {
     ///
     /// # Panics
     /// As [`wait`](Self::wait).
+    #[track_caller]
     pub fn wait_deadline<'a, T: ?Sized>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -172,6 +176,7 @@ impl Condvar {
     ///
     /// # Panics
     /// As [`wait`](Self::wait).
+    #[track_caller]
     pub fn wait_timeout_while<'a, T: ?Sized>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -192,6 +197,7 @@ impl Condvar {
     }
 
     #[inline(always)]
+    #[track_caller]
     fn wait_until<'a, T: ?Sized>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -206,7 +212,7 @@ impl Condvar {
             self.queue.lock(),
             |queue| queue,
             (),
-            WaitReason::Condvar,
+            WaitReason::Condvar.on(self),
             deadline,
             || drop(guard),
             leave,

@@ -84,6 +84,7 @@ impl Event {
     ///
     /// # Panics
     /// Unwinds if the coroutine is cancelled or a [`timeout`](crate::time::timeout) around it passes.
+    #[track_caller]
     pub fn wait(&self) {
         self.wait_until(None);
     }
@@ -99,6 +100,7 @@ impl Event {
     /// let never = Event::new();
     /// assert!(!never.wait_timeout(Duration::from_millis(1)));
     /// ```
+    #[track_caller]
     pub fn wait_timeout(&self, duration: Duration) -> bool {
         self.wait_until(clock::after(duration))
     }
@@ -107,10 +109,12 @@ impl Event {
     ///
     /// # Panics
     /// As [`wait`](Self::wait).
+    #[track_caller]
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         self.wait_until(Some(deadline))
     }
 
+    #[track_caller]
     fn wait_until(&self, deadline: Option<Instant>) -> bool {
         let state = self.state.lock();
         state.set || {
@@ -120,7 +124,7 @@ impl Event {
                 state,
                 |state| &mut state.queue,
                 Place::NOWHERE,
-                WaitReason::Event,
+                WaitReason::Event.on(self),
                 deadline,
                 leave,
             )

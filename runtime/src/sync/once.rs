@@ -17,7 +17,7 @@ use super::strand::Strand;
 use crate::lock::{Guard, Lock};
 use crate::seam::clock;
 use crate::seam::sync::real::OnceLock;
-use crate::task::WaitReason;
+use crate::task::{Holder, WaitReason};
 use crate::wait::{self, WaitQueue};
 
 /// A place for a value that is made when it is first needed, once.
@@ -47,12 +47,17 @@ use crate::wait::{self, WaitQueue};
 /// ```
 pub struct OnceCell<T> {
     value: OnceLock<T>,
+    turns: Turns,
+}
+
+/// Whose turn it is to make the value, and who waits.
+struct Turns {
+    /// Who makes it. Written under the lock.
+    maker: Holder,
     state: Lock<State>,
 }
 
 struct State {
-    /// Who makes it.
-    maker: Strand,
     /// Those who would make it themselves, by who they are.
     makers: WaitQueue<Strand>,
     /// Those who would not.
@@ -76,11 +81,13 @@ impl<T> OnceCell<T> {
         pub const fn new() -> Self {
             OnceCell {
                 value: OnceLock::new(),
-                state: Lock::new(State {
-                    maker: Strand::NOBODY,
-                    makers: WaitQueue::new(),
-                    watchers: WaitQueue::new(),
-                }),
+                turns: Turns {
+                    maker: Holder::nobody(),
+                    state: Lock::new(State {
+                        makers: WaitQueue::new(),
+                        watchers: WaitQueue::new(),
+                    }),
+                },
             }
         }
     }
@@ -104,6 +111,7 @@ impl<T> OnceCell<T> {
     ///
     /// Unwinds if the coroutine is cancelled or a [`timeout`](crate::time::timeout) around it passes, while it waits.
     #[inline]
+    #[track_caller]
     pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
         match self.get_or_try_init(|| Ok::<T, Infallible>(make())) {
             Ok(value) => value,
@@ -127,6 +135,7 @@ impl<T> OnceCell<T> {
     /// assert_eq!(number.get_or_try_init(|| "7".parse::<i32>()), Ok(&7));
     /// ```
     #[inline]
+    #[track_caller]
     pub fn get_or_try_init<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
         match self.get() {
             Some(value) => Ok(value),
@@ -135,9 +144,10 @@ impl<T> OnceCell<T> {
     }
 
     #[cold]
+    #[track_caller]
     fn make<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
         if let Way::Make = self.way() {
-            let turn = Turn { state: &self.state };
+            let turn = Turn { turns: &self.turns };
             let value = make()?;
             let kept = self.value.set(value);
             debug_assert!(kept.is_ok(), "one makes it at a time");
@@ -163,6 +173,7 @@ impl<T> OnceCell<T> {
     /// assert_eq!(name.set("first"), Ok(()));
     /// assert_eq!(name.set("second"), Err("second"));
     /// ```
+    #[track_caller]
     pub fn set(&self, value: T) -> Result<(), T> {
         let mut value = Some(value);
         self.get_or_init(|| value.take().expect("this is called once"));
@@ -185,6 +196,7 @@ impl<T> OnceCell<T> {
     ///     });
     /// });
     /// ```
+    #[track_caller]
     pub fn wait(&self) -> &T {
         loop {
             if let Some(value) = self.wait_until(None) {
@@ -197,6 +209,7 @@ impl<T> OnceCell<T> {
     ///
     /// # Panics
     /// As [`wait`](Self::wait).
+    #[track_caller]
     pub fn wait_timeout(&self, duration: Duration) -> Option<&T> {
         self.wait_until(clock::after(duration))
     }
@@ -205,6 +218,7 @@ impl<T> OnceCell<T> {
     ///
     /// # Panics
     /// As [`wait`](Self::wait).
+    #[track_caller]
     pub fn wait_deadline(&self, deadline: Instant) -> Option<&T> {
         self.wait_until(Some(deadline))
     }
@@ -219,9 +233,10 @@ impl<T> OnceCell<T> {
         self.value.into_inner()
     }
 
+    #[track_caller]
     fn wait_until(&self, deadline: Option<Instant>) -> Option<&T> {
         if self.get().is_none() {
-            let state = self.state.lock();
+            let state = self.turns.state.lock();
             if self.get().is_none() {
                 // Who leaves takes nothing away from anybody.
                 let leave = |_: Guard<'_, State>, _| ();
@@ -229,7 +244,7 @@ impl<T> OnceCell<T> {
                     state,
                     |state| &mut state.watchers,
                     (),
-                    WaitReason::Once,
+                    WaitReason::Once.on(&raw const self.turns.maker),
                     deadline,
                     leave,
                 );
@@ -239,31 +254,34 @@ impl<T> OnceCell<T> {
     }
 
     /// Waits until the value is there, or to be made by whoever calls.
+    #[track_caller]
     fn way(&self) -> Way {
         let me = Strand::current();
-        let mut state = self.state.lock();
+        let turns = &self.turns;
+        let state = turns.state.lock();
         // Under the lock: the value comes before its maker goes.
         if self.get().is_some() {
             return Way::There;
         }
-        if state.maker.is_nobody() {
-            state.maker = me;
+        let maker = turns.maker();
+        if maker.is_nobody() {
+            turns.maker.set(me.number());
             return Way::Make;
         }
-        if state.maker.is(me) {
+        if maker.is(me) {
             drop(state);
             would_wait_for_itself();
         }
         let leave = |state: Guard<'_, State>, told| {
             if told == Some(TURN) {
-                pass_on(state);
+                turns.pass_on(state);
             }
         };
         let told = wait::wait(
             state,
             |state| &mut state.makers,
             me,
-            WaitReason::Once,
+            WaitReason::Once.on(&raw const turns.maker),
             None,
             leave,
         );
@@ -277,16 +295,17 @@ impl<T> OnceCell<T> {
 
 /// The turn to make the value. Passed on if that comes to nothing.
 struct Turn<'a> {
-    state: &'a Lock<State>,
+    turns: &'a Turns,
 }
 
 impl Turn<'_> {
     /// The value is there.
     fn done(self) {
-        let mut state = self.state.lock();
-        state.maker = Strand::NOBODY;
+        let turns = self.turns;
+        let state = turns.state.lock();
+        turns.maker.set(Strand::NOBODY.number());
         wait::release_all(state, |state| &mut state.makers, DONE);
-        wait::release_all(self.state.lock(), |state| &mut state.watchers, DONE);
+        wait::release_all(turns.state.lock(), |state| &mut state.watchers, DONE);
         std::mem::forget(self);
     }
 }
@@ -296,18 +315,25 @@ impl Drop for Turn<'_> {
         if fault::is_in(Fault::TurnLost) {
             return;
         }
-        pass_on(self.state.lock());
+        self.turns.pass_on(self.turns.state.lock());
     }
 }
 
-/// Gives the turn to the one that has waited longest for it.
-fn pass_on(mut state: Guard<'_, State>) {
-    let State { maker, makers, .. } = &mut *state;
-    *maker = Strand::NOBODY;
-    let wakeup = makers.grant(TURN, |next| *maker = next);
-    drop(state);
-    if let Some(wakeup) = wakeup {
-        wakeup.wake();
+impl Turns {
+    #[inline]
+    fn maker(&self) -> Strand {
+        Strand::of(self.maker.get())
+    }
+
+    /// Gives the turn to the one that has waited longest for it.
+    fn pass_on(&self, mut state: Guard<'_, State>) {
+        self.maker.set(Strand::NOBODY.number());
+        let makers = &mut state.makers;
+        let wakeup = makers.grant(TURN, |next| self.maker.set(next.number()));
+        drop(state);
+        if let Some(wakeup) = wakeup {
+            wakeup.wake();
+        }
     }
 }
 
@@ -382,6 +408,7 @@ impl Once {
     /// # Panics
     /// As [`OnceCell::get_or_init`].
     #[inline]
+    #[track_caller]
     pub fn call_once(&self, f: impl FnOnce()) {
         self.done.get_or_init(f);
     }
@@ -396,6 +423,7 @@ impl Once {
     ///
     /// # Panics
     /// As [`OnceCell::wait`].
+    #[track_caller]
     pub fn wait(&self) {
         self.done.wait();
     }
@@ -404,6 +432,7 @@ impl Once {
     ///
     /// # Panics
     /// As [`OnceCell::wait`].
+    #[track_caller]
     pub fn wait_timeout(&self, duration: Duration) -> bool {
         self.done.wait_timeout(duration).is_some()
     }
@@ -412,6 +441,7 @@ impl Once {
     ///
     /// # Panics
     /// As [`OnceCell::wait`].
+    #[track_caller]
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         self.done.wait_deadline(deadline).is_some()
     }

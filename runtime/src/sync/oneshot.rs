@@ -115,6 +115,7 @@ impl<T> Receiver<T> {
     ///
     /// # Panics
     /// Unwinds if the coroutine is cancelled or a [`timeout`](crate::time::timeout) around it passes.
+    #[track_caller]
     pub fn recv(self) -> Result<T, RecvError> {
         loop {
             match self.recv_until(None) {
@@ -150,6 +151,7 @@ impl<T> Receiver<T> {
     /// sender.send('x').unwrap();
     /// assert_eq!(receiver.recv(), Ok('x'));
     /// ```
+    #[track_caller]
     pub fn recv_timeout(&mut self, duration: Duration) -> Result<T, RecvTimeoutError> {
         self.recv_until(clock::after(duration))
     }
@@ -161,10 +163,12 @@ impl<T> Receiver<T> {
     ///
     /// # Panics
     /// As [`recv`](Self::recv).
+    #[track_caller]
     pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         self.recv_until(Some(deadline))
     }
 
+    #[track_caller]
     fn recv_until(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
         let mut state = self.shared.lock();
         let mut seen = state.look();
@@ -175,7 +179,7 @@ impl<T> Receiver<T> {
                 state,
                 |state| &mut state.queue,
                 (),
-                WaitReason::Oneshot,
+                WaitReason::Oneshot.on(Arc::as_ptr(&self.shared)),
                 deadline,
                 leave,
             );

@@ -79,6 +79,7 @@ impl Semaphore {
     /// # Panics
     /// Unwinds if the coroutine is cancelled or a [`timeout`](crate::time::timeout) around it passes.
     #[inline(always)]
+    #[track_caller]
     pub fn acquire(&self) -> Permit<'_> {
         self.acquire_many(1)
     }
@@ -99,6 +100,7 @@ impl Semaphore {
     /// assert!(seats.try_acquire_many(3).is_some());
     /// ```
     #[inline(always)]
+    #[track_caller]
     pub fn acquire_many(&self, permits: usize) -> Permit<'_> {
         let acquired = self.acquire_until(permits, None);
         debug_assert!(acquired, "without a deadline a wait ends with a grant");
@@ -129,6 +131,7 @@ impl Semaphore {
     /// let none = Semaphore::new(0);
     /// assert!(none.acquire_timeout(Duration::from_millis(1)).is_none());
     /// ```
+    #[track_caller]
     pub fn acquire_timeout(&self, duration: Duration) -> Option<Permit<'_>> {
         self.acquire_until(1, clock::after(duration))
             .then(|| self.permit(1))
@@ -138,6 +141,7 @@ impl Semaphore {
     ///
     /// # Panics
     /// As [`acquire`](Self::acquire).
+    #[track_caller]
     pub fn acquire_deadline(&self, deadline: Instant) -> Option<Permit<'_>> {
         self.acquire_until(1, Some(deadline))
             .then(|| self.permit(1))
@@ -186,6 +190,7 @@ impl Semaphore {
     }
 
     #[inline(always)]
+    #[track_caller]
     fn acquire_until(&self, permits: usize, deadline: Option<Instant>) -> bool {
         let mut state = self.state.lock();
         state.take(permits) || wait_in(state, permits, deadline)
@@ -213,13 +218,15 @@ impl State {
 
 // Inlined: see `wait`.
 #[inline(always)]
+#[track_caller]
 fn wait_in(state: Guard<'_, State>, permits: usize, deadline: Option<Instant>) -> bool {
+    let wait = WaitReason::Semaphore.on(Guard::of(&state));
     let leave = |state: Guard<'_, State>, granted| leave(state, permits, granted);
     wait::wait(
         state,
         |state| &mut state.queue,
         permits,
-        WaitReason::Semaphore,
+        wait,
         deadline,
         leave,
     )

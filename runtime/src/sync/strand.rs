@@ -36,6 +36,17 @@ impl Strand {
         Strand(2)
     }
 
+    /// As a [`Holder`](crate::task::Holder) notes it, and back.
+    #[inline(always)]
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(super) fn of(number: u64) -> Self {
+        Strand(number)
+    }
+
     #[inline(always)]
     pub(super) fn is_nobody(self) -> bool {
         self == Strand::NOBODY

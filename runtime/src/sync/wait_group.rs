@@ -57,6 +57,7 @@ impl WaitGroup {
     ///
     /// # Panics
     /// Unwinds if the coroutine is cancelled or a [`timeout`](crate::time::timeout) around it passes.
+    #[track_caller]
     pub fn wait(self) {
         let group = self.leave();
         wait_in(&group, None);
@@ -79,6 +80,7 @@ impl WaitGroup {
     /// drop(other);
     /// group.wait();
     /// ```
+    #[track_caller]
     pub fn wait_timeout(self, duration: Duration) -> Result<(), WaitGroup> {
         self.wait_until(clock::after(duration))
     }
@@ -90,6 +92,7 @@ impl WaitGroup {
     ///
     /// # Panics
     /// As [`wait`](Self::wait).
+    #[track_caller]
     pub fn wait_deadline(self, deadline: Instant) -> Result<(), WaitGroup> {
         self.wait_until(Some(deadline))
     }
@@ -106,6 +109,7 @@ impl WaitGroup {
         }
     }
 
+    #[track_caller]
     fn wait_until(self, deadline: Option<Instant>) -> Result<(), WaitGroup> {
         let group = self.leave();
         if wait_in(&group, deadline) {
@@ -121,6 +125,7 @@ impl WaitGroup {
 }
 
 /// Waits until there is no member; false when the deadline has passed before.
+#[track_caller]
 fn wait_in(group: &Lock<State>, deadline: Option<Instant>) -> bool {
     let state = group.lock();
     state.members == 0 || {
@@ -130,7 +135,7 @@ fn wait_in(group: &Lock<State>, deadline: Option<Instant>) -> bool {
             state,
             |state| &mut state.queue,
             (),
-            WaitReason::WaitGroup,
+            WaitReason::WaitGroup.on(group),
             deadline,
             leave,
         )

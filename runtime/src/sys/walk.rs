@@ -146,6 +146,33 @@ pub(crate) fn record_interrupted(into: &[AtomicUsize]) -> usize {
     len
 }
 
+/// A call on a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Call {
+    /// An address in its code.
+    pub(crate) address: usize,
+    /// Where the stack pointer will be when it returns: its frame lies below.
+    pub(crate) frame_end: usize,
+}
+
+/// Calls `f` with each call, innermost first, up to those of the bottom of `stack`.
+pub(crate) fn calls(stack: &Range<usize>, mut f: impl FnMut(Call)) {
+    let mut has_come_there = false;
+    walk(|frame| {
+        let call = Call {
+            address: frame.call(),
+            frame_end: frame.stack_pointer(),
+        };
+        let is_there = stack.contains(&call.frame_end);
+        if has_come_there && !is_there {
+            return ControlFlow::Break(());
+        }
+        has_come_there |= is_there;
+        f(call);
+        ControlFlow::Continue(())
+    });
+}
+
 /// The functions on this stack, innermost first.
 pub(super) fn functions() -> Vec<usize> {
     let mut functions = Vec::new();

@@ -25,6 +25,7 @@
 //!
 //! A spawn and a join on one worker need no atomic read-modify-write: see [`finish`](TaskPtr::finish).
 
+mod holder;
 pub(crate) mod memory;
 mod payload;
 mod record;
@@ -34,7 +35,7 @@ mod wait_reason;
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::task::Waker;
@@ -48,12 +49,13 @@ use crate::seam::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
 use crate::stack::Label;
 use crate::sys::process::report;
 
+pub(crate) use holder::Holder;
 pub(crate) use payload::{Payload, drop_quietly};
 use payload::{read_by_words, text_of};
 use record::VTable;
-pub(crate) use record::{Birth, Ending, RECORD_FILE};
+pub(crate) use record::{Birth, Ending, InScope, RECORD_FILE};
 pub(crate) use reference::TaskRef;
-pub(crate) use wait_reason::WaitReason;
+pub(crate) use wait_reason::{Wait, WaitReason};
 
 const FINISHED: usize = 1;
 const WAITER: usize = 1 << 1;
@@ -103,17 +105,24 @@ pub(crate) struct Task {
     // Home worker only; what a yield, a park and a wake touch comes first.
     pub(crate) token: Cell<Token>,
     pub(crate) wait_reason: Cell<WaitReason>,
-    /// Those who want events recorded know its name: by their generation.
-    pub(crate) told: Cell<u32>,
     /// `coroutine::unpark` was called and not yet consumed by `coroutine::park`.
     pub(crate) unparked: Cell<bool>,
     /// What the body is; after the end the handle owner's.
     stage: Cell<Stage>,
+    /// How often it has parked. Tells one wait from the next.
+    parks: Cell<u32>,
     context: Cell<Option<Context>>,
     pub(crate) interrupts: Interrupts,
+    /// What it waits for, or has waited for last; see [`Wait`].
+    wait_on: Cell<*const ()>,
+    wait_site: Cell<&'static Location<'static>>,
+    /// When it parked last, by the worker's clock; the lowest bit: it does not wait longer than until a deadline.
+    parked_at: Cell<u64>,
     /// Who of the same worker is in `join` of this one.
     joiner: Cell<Joiner>,
     locals: OnceCell<Box<RefCell<Locals>>>,
+    /// Those who want events recorded know its name: by their generation.
+    pub(crate) told: Cell<u32>,
 
     // Any thread.
     state: AtomicUsize,
@@ -127,9 +136,35 @@ pub(crate) struct Task {
     // Never changes.
     vtable: &'static VTable,
     pub(crate) label: Label,
+    /// When it was spawned, by the clock of the worker that did.
+    pub(crate) born_at: u64,
+    pub(crate) in_scope: InScope,
     pub(crate) stack_bytes: usize,
     /// May start on another worker than the one that spawned it.
     pub(crate) may_move: bool,
+}
+
+/// A wait, as the record of a coroutine tells of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waited {
+    pub(crate) wait: Wait,
+    /// Since when, by the clock of its worker.
+    pub(crate) since: u64,
+    /// It ends at a deadline.
+    pub(crate) is_timed: bool,
+    /// How many it was in before, and this one.
+    pub(crate) number: u32,
+}
+
+/// Whom a coroutine waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// Who has what it wants, as `sync::strand` numbers them, and where that one got it.
+    Holder(u64, Option<&'static Location<'static>>),
+    /// The end of this one.
+    End(Id),
+    /// The ends of all children of the scope with this address.
+    Scope(usize),
 }
 
 /// Values of `coroutine_local!`, by the address of their key, oldest first.
@@ -143,7 +178,12 @@ pub(crate) enum Message {
     Unpark(TaskRef),
     /// Cancellation was asked for; the `CANCEL` bit is set already.
     Cancel(TaskRef),
+    /// To do this, between two rounds of turns. For reports.
+    Do(Box<Errand>),
 }
+
+/// What a worker does for somebody else, on its own thread. Boxed once more in a message, to keep that small.
+pub(crate) type Errand = Box<dyn FnOnce() + Send>;
 
 /// A task known to be alive: whoever holds one of these is cleared before the runtime's reference goes.
 ///
@@ -211,6 +251,61 @@ impl TaskPtr {
         self.context
             .get()
             .expect("a coroutine that runs has a stack")
+    }
+
+    /// Notes what it waits for, from this time of its worker's clock on, and whether no longer than until a deadline.
+    #[inline(always)]
+    pub(crate) fn note_wait(self, wait: Wait, at: u64, is_timed: bool) {
+        self.wait_reason.set(wait.reason);
+        self.wait_on.set(wait.on);
+        self.wait_site.set(wait.site);
+        self.parked_at.set(at | u64::from(is_timed));
+        self.parks.set(self.parks.get().wrapping_add(1));
+    }
+
+    /// What it waits for, or has waited for last.
+    pub(crate) fn last_wait(self) -> Waited {
+        Waited {
+            wait: Wait {
+                reason: self.wait_reason.get(),
+                on: self.wait_on.get(),
+                site: self.wait_site.get(),
+            },
+            since: self.parked_at.get() & !1,
+            is_timed: self.parked_at.get() & 1 != 0,
+            number: self.parks.get(),
+        }
+    }
+
+    /// Whom it waits for, if it is parked and that can be told.
+    ///
+    /// By the home worker, outside of this coroutine.
+    pub(crate) fn waits_for(self) -> Option<WaitsFor> {
+        if self.token.get() != Token::Parked {
+            return None;
+        }
+        let on = self.wait_on.get();
+        match self.wait_reason.get() {
+            reason if reason.has_holder() => {
+                // SAFETY: whoever parks for such a reason names the holder's place of an object that its frames borrow,
+                // and it is parked on this thread, so they are there.
+                let (number, since) = unsafe { &*on.cast::<Holder>() }.look();
+                Some(WaitsFor::Holder(number, since))
+            }
+            WaitReason::Join => {
+                // SAFETY: whoever joins has the handle, which keeps the other's record; its label never changes.
+                let label = unsafe { &(*on.cast::<Task>()).label };
+                Some(WaitsFor::End(label.id))
+            }
+            WaitReason::Scope => Some(WaitsFor::Scope(on.addr())),
+            _ => None,
+        }
+    }
+
+    /// Something other than what it waits for can end its wait: a timeout around it, or a cancellation.
+    pub(crate) fn may_leave(self) -> bool {
+        let is_cancelled = self.state.load(Ordering::Relaxed) & CANCEL != 0;
+        is_cancelled || self.interrupts.depth() > 0 || self.interrupts.is_pending()
     }
 
     /// Starts to fetch what a wake-up and a park touch.

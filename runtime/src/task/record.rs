@@ -80,6 +80,17 @@ pub(crate) struct Birth {
     /// 0: the default.
     pub(crate) stack_bytes: usize,
     pub(crate) may_move: bool,
+    pub(crate) at: u64,
+    pub(crate) in_scope: InScope,
+}
+
+/// The scope that a coroutine was spawned in, if any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InScope {
+    /// The address of what it shares with its children; 0: none.
+    pub(crate) address: usize,
+    /// The number of the coroutine that is inside of it; 0: a plain thread is.
+    pub(crate) parent: u64,
 }
 
 impl TaskPtr {
@@ -107,8 +118,12 @@ impl TaskPtr {
             told: Cell::new(0),
             unparked: Cell::new(false),
             stage: Cell::new(Stage::Fresh),
+            parks: Cell::new(0),
             context: Cell::new(None),
             interrupts: Interrupts::new(),
+            wait_on: Cell::new(ptr::null()),
+            wait_site: Cell::new(birth.spawned_at),
+            parked_at: Cell::new(0),
             position: AtomicUsize::new(0),
             joiner: Cell::new(Joiner::Nobody),
             locals: OnceCell::new(),
@@ -121,6 +136,8 @@ impl TaskPtr {
                 id: birth.id,
                 spawned_at: birth.spawned_at,
             },
+            born_at: birth.at,
+            in_scope: birth.in_scope,
             stack_bytes: birth.stack_bytes,
             may_move: birth.may_move,
         };

@@ -1,5 +1,12 @@
-//! Why a coroutine is parked, as a report would tell it.
+//! Why a coroutine is parked, as a report would tell it: for what, and where in the program.
+//!
+//! Whoever parks makes a [`Wait`], at the place that its caller called a public function at; the task keeps it until the
+//! next one. That is four stores for a park, and nothing for a yield.
 #![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::panic::Location;
+use std::ptr;
 
 /// What a parked coroutine waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +42,10 @@ pub(crate) enum WaitReason {
     Future,
     /// A mutex.
     Mutex,
-    /// A reader-writer lock.
-    RwLock,
+    /// A reader-writer lock, to read.
+    RwLockRead,
+    /// The same, to write.
+    RwLockWrite,
     /// A condition variable to be notified.
     Condvar,
     /// A value that somebody else makes.
@@ -55,14 +64,46 @@ pub(crate) enum WaitReason {
     Select,
 }
 
+/// What a coroutine waits for, and where in the program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    pub(crate) reason: WaitReason,
+    /// The address of the object that it waits for, the number of a descriptor, or null. Compared and shown; of a reason
+    /// that [names a holder](WaitReason::has_holder) it is the [`Holder`](super::Holder), of a join the other's record.
+    pub(crate) on: *const (),
+    pub(crate) site: &'static Location<'static>,
+}
+
 impl WaitReason {
     /// All, each at its number, `reason as usize`.
-    const ALL: [WaitReason; 24] = {
+    const ALL: [WaitReason; 25] = {
         use WaitReason::*;
         [
-            Unpark, Join, Scope, Sleep, Readable, Writable, Accept, Connect, Blocking, Event,
-            Semaphore, Process, Signal, Future, Mutex, RwLock, Condvar, Once, Barrier, WaitGroup,
-            Oneshot, Receive, Send, Select,
+            Unpark,
+            Join,
+            Scope,
+            Sleep,
+            Readable,
+            Writable,
+            Accept,
+            Connect,
+            Blocking,
+            Event,
+            Semaphore,
+            Process,
+            Signal,
+            Future,
+            Mutex,
+            RwLockRead,
+            RwLockWrite,
+            Condvar,
+            Once,
+            Barrier,
+            WaitGroup,
+            Oneshot,
+            Receive,
+            Send,
+            Select,
         ]
     };
 
@@ -104,7 +145,8 @@ impl WaitReason {
             WaitReason::Signal => "signal",
             WaitReason::Future => "future",
             WaitReason::Mutex => "mutex",
-            WaitReason::RwLock => "rwlock",
+            WaitReason::RwLockRead => "rwlock read",
+            WaitReason::RwLockWrite => "rwlock write",
             WaitReason::Condvar => "condvar",
             WaitReason::Once => "once",
             WaitReason::Barrier => "barrier",
@@ -114,5 +156,44 @@ impl WaitReason {
             WaitReason::Send => "send",
             WaitReason::Select => "select",
         }
+    }
+
+    /// A wait for this object, by the caller.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn on<T: ?Sized>(self, object: *const T) -> Wait {
+        Wait {
+            reason: self,
+            on: object.cast(),
+            site: Location::caller(),
+        }
+    }
+
+    /// A wait for nothing that has an address, by the caller.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn alone(self) -> Wait {
+        self.on(ptr::null::<()>())
+    }
+
+    /// A wait for this descriptor, by the caller.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn on_fd(self, fd: &impl AsFd) -> Wait {
+        let number = fd.as_fd().as_raw_fd();
+        self.on(ptr::without_provenance::<()>(number as usize))
+    }
+
+    /// Whether it waits for something that one at a time has, which tells who that is.
+    #[inline(always)]
+    pub(crate) const fn has_holder(self) -> bool {
+        use WaitReason::{Mutex, Once, RwLockRead, RwLockWrite};
+        matches!(self, Mutex | Once | RwLockRead | RwLockWrite)
+    }
+
+    /// Whether it ends by what other coroutines do that can be named: only these waits can close a circle.
+    #[inline(always)]
+    pub(crate) const fn is_for_others(self) -> bool {
+        self.has_holder() || matches!(self, WaitReason::Join | WaitReason::Scope)
     }
 }

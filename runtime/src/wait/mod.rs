@@ -38,7 +38,7 @@ mod waiter;
 use std::time::Instant;
 
 use crate::lock::{Guard, Lock};
-use crate::park::{WaitReason, Wake};
+use crate::park::{Wait, Wake};
 
 pub(crate) use queue::{Node, Place, WaitQueue, release_all};
 pub(crate) use waiter::{Waiter, Wakeup};
@@ -58,11 +58,11 @@ pub(crate) fn wait<S, P: Copy>(
     state: Guard<'_, S>,
     queue: impl Fn(&mut S) -> &mut WaitQueue<P>,
     payload: P,
-    reason: WaitReason,
+    wait: Wait,
     deadline: Option<Instant>,
     leave: impl FnOnce(Guard<'_, S>, Option<u8>),
 ) -> Option<u8> {
-    wait_after(state, queue, payload, reason, deadline, || (), leave)
+    wait_after(state, queue, payload, wait, deadline, || (), leave)
 }
 
 /// As [`wait`], but calls `before` first: it can be granted something by then, and the lock is not held any more.
@@ -71,7 +71,7 @@ pub(crate) fn wait_after<S, P: Copy>(
     mut state: Guard<'_, S>,
     queue: impl Fn(&mut S) -> &mut WaitQueue<P>,
     payload: P,
-    reason: WaitReason,
+    wait: Wait,
     deadline: Option<Instant>,
     before: impl FnOnce(),
     leave: impl FnOnce(Guard<'_, S>, Option<u8>),
@@ -96,7 +96,7 @@ pub(crate) fn wait_after<S, P: Copy>(
             enlisted.granted();
             return Some(grant.code);
         }
-        if waiter.park(reason, deadline) == Wake::TimedOut {
+        if waiter.park(wait, deadline) == Wake::TimedOut {
             return enlisted.time_out();
         }
     }

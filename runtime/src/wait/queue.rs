@@ -323,7 +323,10 @@ mod tests {
         assert_eq!(drain(&mut queues[1]), [9], "passed over");
         assert_eq!(several.grant(), Some(grant));
         assert!(!several.withdraw());
-        assert_eq!(several.park(WaitReason::Event, None), Wake::Unparked);
+        assert_eq!(
+            several.park(WaitReason::Event.alone(), None),
+            Wake::Unparked
+        );
     }
 
     #[test]
@@ -337,7 +340,7 @@ mod tests {
         assert!(queue.grant(0, |_| unreachable!()).is_none());
         assert_eq!(waiter.grant(), None);
         let now = Some(clock::now());
-        assert_eq!(waiter.park(WaitReason::Event, now), Wake::TimedOut);
+        assert_eq!(waiter.park(WaitReason::Event.alone(), now), Wake::TimedOut);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::home::{self, Home};
 use crate::mailbox::Mailbox;
-use crate::park::{self, ThreadSeat, Unparker, WaitReason, Wake};
+use crate::park::{self, ThreadSeat, Unparker, Wait, Wake};
 use crate::seam::sync::atomic::{AtomicU32, Ordering};
 use crate::task::{Message, TaskPtr, TaskRef, Token};
 
@@ -96,10 +96,10 @@ impl Waiter {
     /// # Panics
     /// As [`park::park`].
     #[inline(always)]
-    pub(crate) fn park(&self, reason: WaitReason, deadline: Option<Instant>) -> Wake {
+    pub(crate) fn park(&self, wait: Wait, deadline: Option<Instant>) -> Wake {
         match &self.seat {
             None => {
-                let wake = park::park_until(reason, deadline);
+                let wake = park::park_until(wait, deadline);
                 debug_assert!(self.is_current(), "a wait goes on in another coroutine");
                 wake
             }
@@ -184,7 +184,7 @@ pub(crate) enum Wakeup {
 
 impl Wakeup {
     /// The one for a waiter that the caller has claimed, and that so cannot leave.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(waiter: &Waiter) -> Self {
         match &waiter.who {
             &Who::Coroutine { task, mailbox } => match home_here(mailbox) {

@@ -12,6 +12,7 @@
 //!
 //! The turns are here; what happens between rounds in [`polling`], the end of a runtime in [`phases`].
 
+mod doubts;
 mod phases;
 mod polling;
 
@@ -30,6 +31,7 @@ use crate::stack::overflow::AltStack;
 use crate::sys::process::{NoUnwind, set_timer_slack, watch_forks};
 use crate::sys::thread_end;
 use crate::task::{self, Ending, Payload, TaskPtr};
+use doubts::Doubts;
 
 /// One worker. It stays on the thread that it [enters](Worker::enter) while coroutines of its are alive.
 pub(crate) struct Worker {
@@ -40,6 +42,10 @@ pub(crate) struct Worker {
     /// Room for the timers that are fired at a time.
     due: Cell<Vec<Target>>,
     next_trim: Cell<Option<Instant>>,
+    polls: Cell<u32>,
+    /// How many rounds had a turn.
+    rounds: Cell<u64>,
+    doubts: Cell<Doubts>,
 }
 
 thread_local! {
@@ -94,6 +100,9 @@ impl Worker {
             last_timers: Cell::new(None),
             due: Cell::new(Vec::with_capacity(DUE_MAX)),
             next_trim: Cell::new(None),
+            polls: Cell::new(0),
+            rounds: Cell::new(0),
+            doubts: Cell::new(Doubts::none()),
         })
     }
 
@@ -167,6 +176,7 @@ impl Worker {
         if OBSERVED {
             home.turns_end();
         }
+        self.rounds.set(self.rounds.get() + u64::from(turns > 0));
         turns as usize
     }
 

@@ -39,7 +39,7 @@ impl Worker {
     fn cancel_all(&self) {
         let home = &self.home;
         home.wakes_by(Cause::Message);
-        for task in self.live_tasks() {
+        for task in home.live_tasks() {
             task.request_cancel();
             task.interrupts.cancel();
             task.attract_attention();
@@ -47,20 +47,10 @@ impl Worker {
         }
     }
 
-    /// The coroutines that have started and not finished.
-    fn live_tasks(&self) -> Vec<TaskPtr> {
-        let contexts = self.home.contexts.borrow();
-        // SAFETY: the list holds this worker's contexts.
-        contexts
-            .iter()
-            .filter_map(|context| unsafe { TaskPtr::tenant_of(*context) })
-            .collect()
-    }
-
     /// Gives up all coroutines that are left, saying so: their stacks stay where they are, for ever,
     /// because something may still point there.
     fn abandon_all(&self) {
-        for task in self.live_tasks() {
+        for task in self.home.live_tasks() {
             let name = task.label.name.as_deref().unwrap_or("<unnamed>");
             report(&format!(
                 "coroutine '{name}' (id {}), spawned at {}, did not end within the grace period after it was \
@@ -84,7 +74,7 @@ impl Worker {
     /// Gives up all coroutines of a program that cannot unwind, and says how many.
     #[cold]
     pub(crate) fn leak_all(&self) {
-        let left = self.live_tasks();
+        let left = self.home.live_tasks();
         if !left.is_empty() {
             report(&format!(
                 "{} live coroutines are leaked at the end of the runtime: without panic = \"unwind\" they cannot be ended",

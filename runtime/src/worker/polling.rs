@@ -35,6 +35,7 @@ impl Worker {
         let home = &self.home;
         home.count_poll();
         self.free_retired();
+        self.tick();
         self.obey_messages();
         if home.shared.seats.len() == 1 {
             self.take_injected();
@@ -48,6 +49,18 @@ impl Worker {
         }
         if !self.find_work(until) {
             self.sleep(until);
+        }
+    }
+
+    /// Has the worker's clock go on, though nobody needs the time.
+    fn tick(&self) {
+        const POLLS_PER_READING: u32 = 16;
+        let polls = self.polls.get().wrapping_add(1);
+        self.polls.set(polls);
+        if polls.is_multiple_of(POLLS_PER_READING) {
+            let now = clock::now();
+            self.home.read_clock(now);
+            self.doubt(now);
         }
     }
 
@@ -113,6 +126,7 @@ impl Worker {
             return;
         }
         let now = clock::now();
+        home.read_clock(now);
         let mut due = self.due.take();
         loop {
             home.timers.borrow_mut().take_due(now, DUE_MAX, &mut due);
@@ -147,15 +161,16 @@ impl Worker {
     fn sleep(&self, until: Option<Instant>) {
         let home = &self.home;
         let shared = &home.shared;
+        let now = clock::now();
+        let doubts = self.doubt(now);
         home.mailbox.fall_asleep();
         shared.sleepers.fetch_add(1, Ordering::Relaxed);
         // The last look: whoever has put something in place before this sees that we sleep, or we see it.
         let something = !home.mailbox.is_empty() || home.anything_to_take() || self.phase_calls();
-        let now = clock::now();
         let timeout = if something {
             Some(Duration::ZERO)
         } else {
-            let deadline = [self.next_deadline(), until, self.trim_deadline(now)]
+            let deadline = [self.next_deadline(), until, self.trim_deadline(now), doubts]
                 .into_iter()
                 .flatten()
                 .min();
@@ -168,8 +183,10 @@ impl Worker {
         }
         shared.sleepers.fetch_sub(1, Ordering::Relaxed);
         home.mailbox.wake_up();
+        let woken = clock::now();
+        home.read_clock(woken);
         if !home.mailbox.is_empty() || home.anything_to_take() {
-            self.idle.slept(clock::now().saturating_duration_since(now));
+            self.idle.slept(woken.saturating_duration_since(now));
         }
     }
 
@@ -177,7 +194,7 @@ impl Worker {
     /// us asleep.
     fn phase_calls(&self) -> bool {
         let (home, phase) = (&self.home, self.home.phase.get());
-        if home.shared.phase() != phase {
+        if home.shared.phase() != phase || home.index == 0 && home.shared.is_alarmed() {
             return true;
         }
         let waits_for_all = home.index == 0 && phase != Phase::Running;

@@ -82,6 +82,7 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// Unwinds if the coroutine is cancelled or a [`timeout`](crate::time::timeout) around it passes.
     #[inline(always)]
+    #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.raw.lock();
         self.guard()
@@ -99,6 +100,7 @@ impl<T: ?Sized> Mutex<T> {
     /// assert!(mutex.try_lock().is_some());
     /// ```
     #[inline]
+    #[track_caller]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         self.raw.try_lock().then(|| self.guard())
     }
@@ -115,6 +117,7 @@ impl<T: ?Sized> Mutex<T> {
     /// let guard = mutex.lock();
     /// assert!(mutex.lock_timeout(Duration::from_millis(1)).is_none());
     /// ```
+    #[track_caller]
     pub fn lock_timeout(&self, duration: Duration) -> Option<MutexGuard<'_, T>> {
         let locked = self.raw.lock_until(clock::after(duration));
         locked.then(|| self.guard())
@@ -124,6 +127,7 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Panics
     /// As [`lock_timeout`](Self::lock_timeout).
+    #[track_caller]
     pub fn lock_deadline(&self, deadline: Instant) -> Option<MutexGuard<'_, T>> {
         let locked = self.raw.lock_until(Some(deadline));
         locked.then(|| self.guard())

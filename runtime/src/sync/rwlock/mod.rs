@@ -74,6 +74,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// Unwinds if the coroutine is cancelled or a [`timeout`](crate::time::timeout) around it passes.
     #[inline(always)]
+    #[track_caller]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         self.raw.lock(Access::Read);
         self.reader()
@@ -86,6 +87,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// Unwinds as [`read`](Self::read).
     #[inline(always)]
+    #[track_caller]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         self.raw.lock(Access::write());
         self.writer()
@@ -104,12 +106,14 @@ impl<T: ?Sized> RwLock<T> {
     /// assert!(lock.try_write().is_some());
     /// ```
     #[inline]
+    #[track_caller]
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
         self.raw.try_lock(Access::Read).then(|| self.reader())
     }
 
     /// Locks it to write if nobody reads, writes or waits. Never waits.
     #[inline]
+    #[track_caller]
     pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
         self.raw.try_lock(Access::write()).then(|| self.writer())
     }
@@ -126,6 +130,7 @@ impl<T: ?Sized> RwLock<T> {
     /// let writer = lock.write();
     /// assert!(lock.read_timeout(Duration::from_millis(1)).is_none());
     /// ```
+    #[track_caller]
     pub fn read_timeout(&self, duration: Duration) -> Option<RwLockReadGuard<'_, T>> {
         let locked = self.raw.lock_until(Access::Read, clock::after(duration));
         locked.then(|| self.reader())
@@ -135,6 +140,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Panics
     /// As [`read_timeout`](Self::read_timeout).
+    #[track_caller]
     pub fn read_deadline(&self, deadline: Instant) -> Option<RwLockReadGuard<'_, T>> {
         let locked = self.raw.lock_until(Access::Read, Some(deadline));
         locked.then(|| self.reader())
@@ -144,6 +150,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Panics
     /// As [`read_timeout`](Self::read_timeout).
+    #[track_caller]
     pub fn write_timeout(&self, duration: Duration) -> Option<RwLockWriteGuard<'_, T>> {
         let locked = self.raw.lock_until(Access::write(), clock::after(duration));
         locked.then(|| self.writer())
@@ -153,6 +160,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Panics
     /// As [`read_timeout`](Self::read_timeout).
+    #[track_caller]
     pub fn write_deadline(&self, deadline: Instant) -> Option<RwLockWriteGuard<'_, T>> {
         let locked = self.raw.lock_until(Access::write(), Some(deadline));
         locked.then(|| self.writer())

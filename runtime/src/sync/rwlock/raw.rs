@@ -15,10 +15,12 @@ use std::time::Instant;
 use super::super::fault::{self, Fault};
 use super::super::strand::Strand;
 use crate::lock::{Guard, Lock};
-use crate::task::WaitReason;
+use crate::task::{Holder, WaitReason};
 use crate::wait::{self, WaitQueue};
 
 pub(super) struct RawRwLock {
+    /// Who writes. Written under the lock.
+    writer: Holder,
     state: Lock<State>,
 }
 
@@ -31,7 +33,7 @@ struct State {
 #[derive(Clone, Copy)]
 struct Inside {
     readers: usize,
-    writer: Strand,
+    is_written: bool,
 }
 
 /// What one wants, or has.
@@ -63,10 +65,11 @@ impl RawRwLock {
     const_fn! {
         pub(super) const fn new() -> Self {
             RawRwLock {
+                writer: Holder::nobody(),
                 state: Lock::new(State {
                     inside: Inside {
                         readers: 0,
-                        writer: Strand::NOBODY,
+                        is_written: false,
                     },
                     queue: WaitQueue::new(),
                 }),
@@ -76,56 +79,147 @@ impl RawRwLock {
 
     // Inlined down to the switch, for the reason that `wait` gives.
     #[inline(always)]
+    #[track_caller]
     pub(super) fn lock(&self, access: Access) {
         let mut state = self.state.lock();
-        if !state.take(access) {
-            if state.inside.writer.is(Strand::current()) {
+        if !self.take(&mut state, access) {
+            if Strand::of(self.writer.get()).is(Strand::current()) {
                 drop(state);
                 would_wait_for_itself();
             }
-            let granted = wait_in(state, access, None);
+            let granted = self.wait_in(state, access, None);
             debug_assert!(granted, "without a deadline a wait ends with a grant");
+        }
+        self.note_site(access);
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    fn note_site(&self, access: Access) {
+        if access != Access::Read {
+            self.writer.note_site();
         }
     }
 
     #[inline]
+    #[track_caller]
     pub(super) fn try_lock(&self, access: Access) -> bool {
-        self.state.lock().take(access)
+        let locked = self.take(&mut self.state.lock(), access);
+        if locked {
+            self.note_site(access);
+        }
+        locked
     }
 
+    #[track_caller]
     pub(super) fn lock_until(&self, access: Access, deadline: Option<Instant>) -> bool {
         let mut state = self.state.lock();
-        state.take(access) || wait_in(state, access, deadline)
+        let locked = self.take(&mut state, access) || self.wait_in(state, access, deadline);
+        if locked {
+            self.note_site(access);
+        }
+        locked
     }
 
     /// By whoever has that access.
     #[inline(always)]
     pub(super) fn unlock(&self, access: Access) {
         let mut state = self.state.lock();
-        state.inside.remove(access);
+        self.remove(&mut state, access);
         if !state.queue.is_empty() {
-            serve(state);
+            self.serve(state);
         }
     }
 
     /// The writer becomes a reader, and nobody writes in between.
     pub(super) fn downgrade(&self) {
         let mut state = self.state.lock();
-        state.inside.remove(Access::written());
-        state.inside.add(Access::Read);
-        serve(state);
+        self.remove(&mut state, Access::written());
+        self.add(&mut state.inside, Access::Read);
+        self.serve(state);
     }
-}
 
-impl State {
     /// Takes what nobody stands in the way of, and nobody waits before.
     #[inline(always)]
-    fn take(&mut self, access: Access) -> bool {
-        let taken = self.queue.is_empty() && self.inside.admits(access);
+    fn take(&self, state: &mut State, access: Access) -> bool {
+        let taken = state.queue.is_empty() && state.inside.admits(access);
         if taken {
-            self.inside.add(access);
+            self.add(&mut state.inside, access);
         }
         taken
+    }
+
+    #[inline(always)]
+    fn add(&self, inside: &mut Inside, access: Access) {
+        match access {
+            Access::Read => inside.readers += 1,
+            Access::Write(writer) => {
+                inside.is_written = true;
+                self.writer.set(writer.number());
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn remove(&self, state: &mut State, access: Access) {
+        match access {
+            Access::Read => state.inside.readers -= 1,
+            Access::Write(_) => {
+                state.inside.is_written = false;
+                self.writer.set(Strand::NOBODY.number());
+            }
+        }
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    fn wait_in(&self, state: Guard<'_, State>, access: Access, deadline: Option<Instant>) -> bool {
+        let reason = match access {
+            Access::Read => WaitReason::RwLockRead,
+            Access::Write(_) => WaitReason::RwLockWrite,
+        };
+        wait::wait(
+            state,
+            |state| &mut state.queue,
+            access,
+            reason.on(&raw const self.writer),
+            deadline,
+            |state, granted| self.leave(state, access, granted),
+        )
+        .is_some()
+    }
+
+    /// One that wanted `access` has left the queue, and cannot use it any more if it was granted.
+    fn leave(&self, mut state: Guard<'_, State>, access: Access, granted: Option<u8>) {
+        if granted.is_some() {
+            self.remove(&mut state, access);
+        } else if fault::is_in(Fault::ReadersHeldUp) {
+            return;
+        }
+        // There is something to pass on; or those who stood behind a writer can read beside the others.
+        self.serve(state);
+    }
+
+    /// Lets those in who wait, in their order, as far as they go together with those who are in.
+    #[cold]
+    fn serve(&self, mut state: Guard<'_, State>) {
+        let lock = Guard::of(&state);
+        loop {
+            let State { inside, queue } = &mut *state;
+            let now = *inside;
+            let admitted = |access| now.admits(access);
+            let hand_over = |access| self.add(inside, access);
+            let Some(wakeup) = queue.grant_if(GRANTED, admitted, hand_over) else {
+                return;
+            };
+            let over = queue.is_empty();
+            drop(state);
+            wakeup.wake();
+            if over {
+                return;
+            }
+            state = lock.lock();
+        }
     }
 }
 
@@ -133,69 +227,7 @@ impl Inside {
     /// Nobody stands in the way of `access`.
     #[inline(always)]
     fn admits(&self, access: Access) -> bool {
-        self.writer.is_nobody() && (access == Access::Read || self.readers == 0)
-    }
-
-    #[inline(always)]
-    fn add(&mut self, access: Access) {
-        match access {
-            Access::Read => self.readers += 1,
-            Access::Write(writer) => self.writer = writer,
-        }
-    }
-
-    #[inline(always)]
-    fn remove(&mut self, access: Access) {
-        match access {
-            Access::Read => self.readers -= 1,
-            Access::Write(_) => self.writer = Strand::NOBODY,
-        }
-    }
-}
-
-#[inline(always)]
-fn wait_in(state: Guard<'_, State>, access: Access, deadline: Option<Instant>) -> bool {
-    let leave = |state: Guard<'_, State>, granted| leave(state, access, granted);
-    wait::wait(
-        state,
-        |state| &mut state.queue,
-        access,
-        WaitReason::RwLock,
-        deadline,
-        leave,
-    )
-    .is_some()
-}
-
-/// One that wanted `access` has left the queue, and cannot use it any more if it was granted.
-fn leave(mut state: Guard<'_, State>, access: Access, granted: Option<u8>) {
-    if granted.is_some() {
-        state.inside.remove(access);
-    } else if fault::is_in(Fault::ReadersHeldUp) {
-        return;
-    }
-    // There is something to pass on; or those who stood behind a writer can read beside the others.
-    serve(state);
-}
-
-/// Lets those in who wait, in their order, as far as they go together with those who are in.
-#[cold]
-fn serve(mut state: Guard<'_, State>) {
-    let lock = Guard::of(&state);
-    loop {
-        let State { inside, queue } = &mut *state;
-        let now = *inside;
-        let admitted = |access| now.admits(access);
-        let Some(wakeup) = queue.grant_if(GRANTED, admitted, |access| inside.add(access)) else {
-            return;
-        };
-        let over = queue.is_empty();
-        drop(state);
-        wakeup.wake();
-        if over {
-            return;
-        }
-        state = lock.lock();
+        !self.is_written && (access == Access::Read || self.readers == 0)
     }
 }
 
@@ -204,11 +236,11 @@ impl RawRwLock {
     /// What a cancellation does to a lock that has just begun.
     pub(super) fn begin_and_leave(&self, access: Access) {
         let mut state = self.state.lock();
-        if state.take(access) {
+        if self.take(&mut state, access) {
             drop(state);
             self.unlock(access);
         } else {
-            let leave = |state: Guard<'_, State>, granted| leave(state, access, granted);
+            let leave = |state: Guard<'_, State>, granted| self.leave(state, access, granted);
             wait::begin_and_leave(state, |state| &mut state.queue, access, leave);
         }
     }

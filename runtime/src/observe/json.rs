@@ -1,0 +1,116 @@
+//! As much of JSON as reports need: objects, lists, texts and numbers, written in order.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+
+/// An object that is being written.
+pub(super) struct Json(String);
+
+/// A list that is being written.
+pub(super) struct List(String);
+
+impl Json {
+    pub(super) fn new() -> Self {
+        Json("{".into())
+    }
+
+    fn key(&mut self, key: &str) {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+        quote(&mut self.0, key);
+        self.0.push(':');
+    }
+
+    pub(super) fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        self.0.push_str(&value.to_string());
+    }
+
+    pub(super) fn text(&mut self, key: &str, value: &str) {
+        self.key(key);
+        quote(&mut self.0, value);
+    }
+
+    /// A text, or null.
+    pub(super) fn option(&mut self, key: &str, value: Option<&str>) {
+        self.key(key);
+        match value {
+            Some(value) => quote(&mut self.0, value),
+            None => self.0.push_str("null"),
+        }
+    }
+
+    pub(super) fn object(&mut self, key: &str, value: Json) {
+        self.key(key);
+        self.0.push_str(&value.end());
+    }
+
+    /// A list of these, each of which `write` adds.
+    pub(super) fn list<T>(&mut self, key: &str, items: &[T], write: impl Fn(&T, &mut List)) {
+        self.key(key);
+        let mut list = List("[".into());
+        items.iter().for_each(|item| write(item, &mut list));
+        self.0.push_str(&list.0);
+        self.0.push(']');
+    }
+
+    pub(super) fn end(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+}
+
+impl List {
+    fn next(&mut self) {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+    }
+
+    pub(super) fn text(&mut self, value: &str) {
+        self.next();
+        quote(&mut self.0, value);
+    }
+
+    pub(super) fn object(&mut self, value: Json) {
+        self.next();
+        self.0.push_str(&value.end());
+    }
+}
+
+/// RFC 8259, section 7.
+fn quote(out: &mut String, text: &str) {
+    out.push('"');
+    for char in text.chars() {
+        match char {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            char if char < ' ' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(char)); // to a String: cannot fail
+            }
+            char => out.push(char),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_quoted_as_the_standard_demands() {
+        let mut json = Json::new();
+        json.text("a\"b", "line\nbell\u{7} \\ ü");
+        json.option("none", None);
+        json.list("list", &[1, 2], |n, list: &mut List| {
+            list.text(&n.to_string())
+        });
+        assert_eq!(
+            json.end(),
+            "{\"a\\\"b\":\"line\\nbell\\u0007 \\\\ ü\",\"none\":null,\"list\":[\"1\",\"2\"]}"
+        );
+    }
+}

@@ -1,0 +1,423 @@
+//! Looking inside: dumps, deadlocks and the stacks that coroutines touch.
+//!
+//! That *all wait* is told only in a process without other threads, and libtest has some: so such a test
+//! forks first. The child has one thread, and no runtime yet.
+
+mod support;
+
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process;
+use std::sync::Arc;
+
+use runtime::channel::{bounded, unbounded};
+use runtime::net::{TcpListener, TcpStream};
+use runtime::observe::{self, Dump, State};
+use runtime::sync::{Event, Mutex, RwLock};
+use runtime::time::{self, Duration};
+use runtime::{Builder, Runtime, coroutine};
+use support::{child, text_of};
+
+const WORKERS: [usize; 2] = [1, 2];
+
+fn runtime(workers: usize) -> Runtime {
+    Builder::new().workers(workers).build().unwrap()
+}
+
+/// Calls `f` in a forked child, which has one thread, and leaves as it does.
+fn alone(f: impl FnOnce()) {
+    // SAFETY: the child calls no more than a test does; what other threads may have locked, libtest's output, it leaves
+    // alone.
+    match unsafe { libc::fork() } {
+        0 => {
+            let outcome = catch_unwind(AssertUnwindSafe(f));
+            let code = if outcome.is_ok() { 0 } else { 99 };
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(code) }
+        }
+        forked => {
+            let mut status = 0;
+            // SAFETY: waitpid(2) writes the status of our own child.
+            assert_eq!(unsafe { libc::waitpid(forked, &mut status, 0) }, forked);
+            assert_eq!(status, 0);
+        }
+    }
+}
+
+/// `text` with all that differs from run to run, or when this file is edited, replaced.
+fn without_figures(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let mut line = line.to_owned();
+        if let Some((head, _)) = line.split_once(", on worker") {
+            line = head.to_owned();
+        }
+        if let Some((head, _)) = line.split_once(" ago, ") {
+            line = head.rsplit_once(' ').unwrap().0.to_owned();
+        }
+        line = replaced(&line, "0x", |c| c.is_ascii_hexdigit());
+        line = replaced(&line, ".rs:", |c| c.is_ascii_digit() || c == ':');
+        line = replaced(&line, "coroutine ", |c| c.is_ascii_digit());
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// Those that follow `mark`, wherever it stands, become one `N`.
+fn replaced(line: &str, mark: &str, goes: fn(char) -> bool) -> String {
+    let mut parts = line.split(mark);
+    let mut out = parts.next().unwrap().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(goes);
+        out.push_str(mark);
+        if rest.len() < part.len() {
+            out.push('N');
+        }
+        out.push_str(rest);
+    }
+    out
+}
+
+/// The report that `run` panics with.
+fn report(f: impl FnOnce()) -> String {
+    let outcome = catch_unwind(AssertUnwindSafe(f));
+    text_of(&*outcome.expect_err("it should have panicked"))
+}
+
+fn named(name: &str) -> coroutine::Builder {
+    coroutine::Builder::new().name(name)
+}
+
+fn line_of(text: &str) -> u32 {
+    let at = include_str!("observe_waits.rs")
+        .lines()
+        .position(|line| line.contains(text));
+    at.unwrap() as u32 + 1
+}
+
+#[test]
+fn sc5_three_coroutines_that_lock_in_a_circle_are_reported_though_a_socket_is_open() {
+    for workers in WORKERS {
+        let text = report(|| {
+            runtime(workers).run(|| {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let _there = listener.accept().unwrap();
+                let locks: [Arc<Mutex<()>>; 3] = Default::default();
+                let all_hold = Arc::new(runtime::sync::Barrier::new(3));
+                for (place, name) in ["a", "b", "c"].into_iter().enumerate() {
+                    let (locks, all_hold) = (locks.clone(), all_hold.clone());
+                    let locks_two = move || {
+                        let _first = locks[place].lock(); // held
+                        all_hold.wait();
+                        drop(locks[(place + 1) % 3].lock()); // waits
+                    };
+                    named(name).spawn(locks_two).unwrap();
+                }
+                let mut buffer = [0; 1];
+                here.read_exact(&mut buffer).unwrap(); // for ever
+            });
+        });
+        let golden = "\
+deadlock: 3 coroutines wait for each other in a circle
+  coroutine N '1': waits for the mutex 0xN at tests/observe_waits.rs:N
+    held by coroutine N '2', which locked it at tests/observe_waits.rs:N
+    spawned at tests/observe_waits.rs:N
+  coroutine N '2': waits for the mutex 0xN at tests/observe_waits.rs:N
+    held by coroutine N '3', which locked it at tests/observe_waits.rs:N
+    spawned at tests/observe_waits.rs:N
+  coroutine N '3': waits for the mutex 0xN at tests/observe_waits.rs:N
+    held by coroutine N '1', which locked it at tests/observe_waits.rs:N
+    spawned at tests/observe_waits.rs:N
+";
+        // Whose number is the lowest depends on the workers.
+        let names = ["a", "b", "c"];
+        let as_told = |first: usize| {
+            (0..3).fold(golden.to_owned(), |text, place| {
+                text.replace(
+                    &format!("'{}'", place + 1),
+                    &format!("'{}'", names[(first + place) % 3]),
+                )
+            })
+        };
+        let told = without_figures(&text);
+        assert!((0..3).any(|first| told == as_told(first)), "{text}");
+        for site in ["// held", "// waits", ".spawn(locks_two)"] {
+            let site = format!("observe_waits.rs:{}:", line_of(site));
+            assert_eq!(text.matches(&site).count(), 3, "{site} in {text}");
+        }
+    }
+}
+
+#[test]
+fn sc5_a_receiver_that_nobody_sends_to_any_more_is_reported() {
+    let end = child().run(|_| {
+        for workers in WORKERS {
+            alone(|| {
+                let text = report(|| {
+                    runtime(workers).run(|| {
+                        let (sender, receiver) = bounded::<u8>(0);
+                        named("lost")
+                            .spawn(move || receiver.recv())
+                            .unwrap()
+                            .join()
+                            .unwrap()
+                            .unwrap();
+                        drop(sender);
+                    });
+                });
+                eprint!("{}", without_figures(&text));
+            });
+        }
+    });
+    end.returned();
+    let golden = "\
+deadlock: all coroutines wait, 2 of them, and nothing could wake one: no timer, no descriptor, no blocking call, no other \
+thread
+  coroutine N 'main': waits for the end of coroutine N 'lost' at tests/observe_waits.rs:N
+    spawned at tests/observe_waits.rs:N
+  coroutine N 'lost': waits for a value from the channel 0xN at tests/observe_waits.rs:N
+    spawned at tests/observe_waits.rs:N
+";
+    assert_eq!(end.stderr.matches(golden).count(), WORKERS.len(), "{end}");
+}
+
+#[test]
+fn sc5_no_alarm_while_another_thread_may_wake_somebody() {
+    for workers in WORKERS {
+        let (sender, receiver) = unbounded();
+        let sends = std::thread::spawn(move || {
+            // Longer than the first looks of an idle worker.
+            std::thread::sleep(Duration::from_millis(700));
+            sender.send(7).unwrap();
+        });
+        assert_eq!(runtime(workers).run(|| receiver.recv()), Ok(7));
+        sends.join().unwrap();
+    }
+}
+
+#[test]
+fn sc5_no_alarm_for_a_circle_that_a_timeout_ends() {
+    for workers in WORKERS {
+        runtime(workers).run(|| {
+            let (a, b) = (Mutex::new(()), Mutex::new(()));
+            let ended = time::timeout(Duration::from_millis(1500), || {
+                runtime::scope(|s| {
+                    for (first, second) in [(&a, &b), (&b, &a)] {
+                        s.spawn(move || {
+                            let _first = first.lock();
+                            time::sleep(Duration::from_millis(1));
+                            drop(second.lock());
+                        });
+                    }
+                });
+            });
+            assert!(ended.is_err());
+        });
+    }
+}
+
+#[test]
+fn sc5_a_holder_that_joins_one_who_waits_for_it_is_told_to_the_hook_and_can_be_cancelled() {
+    for workers in WORKERS {
+        let (tell, told) = std::sync::mpsc::channel();
+        let stop = Arc::new(Event::new());
+        let set = stop.clone();
+        let hook = move |deadlock: &observe::Deadlock| {
+            tell.send(deadlock.clone()).unwrap();
+            set.set();
+        };
+        let runtime = Builder::new()
+            .workers(workers)
+            .on_deadlock(hook)
+            .build()
+            .unwrap();
+        runtime.run(|| {
+            let lock = Arc::new(RwLock::new(0));
+            let holder = runtime::spawn(move || {
+                let _written = lock.write();
+                let theirs = lock.clone();
+                runtime::spawn(move || *theirs.read()).join()
+            });
+            stop.wait();
+            holder.cancel();
+            assert!(holder.join().is_err());
+        });
+        let deadlock = told.recv().unwrap();
+        assert!(deadlock.is_circle);
+        let reasons = deadlock
+            .coroutines
+            .iter()
+            .map(|it| it.wait.as_ref().unwrap().reason);
+        assert_eq!(reasons.collect::<Vec<_>>(), ["join", "rwlock read"]);
+        assert!(told.try_recv().is_err(), "it is told once");
+    }
+}
+
+/// Parks with something of its own on the stack.
+#[inline(never)]
+fn waits_in_a_function_of_its_own(event: &Event) {
+    event.wait();
+    std::hint::black_box(event);
+}
+
+fn seen<'a>(dump: &'a Dump, name: &str) -> &'a observe::CoroutineDump {
+    let found = dump
+        .coroutines
+        .iter()
+        .find(|it| it.name.as_deref() == Some(name));
+    found.unwrap_or_else(|| panic!("no {name} in {dump}"))
+}
+
+#[test]
+fn sc7_a_dump_tells_where_each_coroutine_is_and_what_it_waits_for() {
+    for workers in WORKERS {
+        let runtime = runtime(workers);
+        let dump = runtime.run(|| {
+            let (done, mutex) = (Arc::new(Event::new()), Arc::new(Mutex::new(())));
+            let guard = mutex.lock();
+            let waits = {
+                let done = done.clone();
+                move || waits_in_a_function_of_its_own(&done)
+            };
+            let waiting = named("waiting").spawn(waits).unwrap();
+            let theirs = mutex.clone();
+            let locking = named("locking").spawn(move || drop(theirs.lock())).unwrap();
+            let sleeping = named("sleeping")
+                .spawn(|| time::sleep(Duration::from_secs(60)))
+                .unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let accepting = named("accepting").spawn(move || listener.accept()).unwrap();
+            let dump = loop {
+                let dump = observe::dump();
+                if dump
+                    .coroutines
+                    .iter()
+                    .filter(|it| it.state == State::Parked)
+                    .count()
+                    >= 4
+                {
+                    break dump;
+                }
+                runtime::yield_now();
+            };
+            done.set();
+            drop(guard);
+            waiting.join().unwrap();
+            locking.join().unwrap();
+            sleeping.cancel();
+            accepting.cancel();
+            dump
+        });
+        assert_eq!(dump.busy_workers, [""; 0]);
+        assert_eq!(
+            seen(&dump, "sleeping").wait.as_ref().unwrap().reason,
+            "sleep"
+        );
+        let accept = seen(&dump, "accepting").wait.as_ref().unwrap();
+        assert!(accept.resource.as_ref().unwrap().starts_with("descriptor "));
+        let lock = seen(&dump, "locking").wait.as_ref().unwrap();
+        assert_eq!(lock.reason, "mutex");
+        assert!(lock.holder.as_ref().unwrap().ends_with("'main'"), "{dump}");
+        assert_eq!(
+            lock.held_since.unwrap().line(),
+            line_of("let guard = mutex.lock()")
+        );
+        assert_eq!(lock.at.line(), line_of("drop(theirs.lock())"));
+        let waiting = seen(&dump, "waiting");
+        assert_eq!(
+            waiting.wait.as_ref().unwrap().at.line(),
+            line_of("    event.wait();")
+        );
+        let own = |line: &String| line.contains("waits_in_a_function_of_its_own");
+        assert!(waiting.backtrace.iter().any(own), "{dump}");
+        assert!(!dump.to_string().contains("receive_visits"), "{dump}");
+        let json = dump.to_json();
+        assert!(
+            json.contains(r#""name":"locking","state":"parked""#),
+            "{json}"
+        );
+    }
+}
+
+#[test]
+fn sc7_a_dump_from_a_plain_thread_names_the_worker_that_is_busy() {
+    let runtime = Builder::new().workers(2).name("busy").build().unwrap();
+    let (begin, begun) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let computes = runtime.spawn(move || {
+        begin.send(()).unwrap();
+        ended.recv() // blocks the thread
+    });
+    begun.recv().unwrap();
+    let dump = runtime.dump();
+    end.send(()).unwrap();
+    computes.join().unwrap().unwrap();
+    assert_eq!(dump.busy_workers, ["busy/1"]);
+    assert!(dump.to_string().contains("worker busy/1 is busy"));
+}
+
+#[test]
+fn sc7_children_of_a_scope_stand_below_the_one_that_waits_for_them() {
+    let text = runtime::run(|| {
+        let event = Event::new();
+        runtime::scope(|s| {
+            s.spawn(|| event.wait());
+            runtime::yield_now();
+            let text = observe::dump().to_string();
+            event.set();
+            text
+        })
+    });
+    assert!(text.contains("\n  coroutine "), "{text}");
+}
+
+#[test]
+fn sc7_sigquit_writes_a_dump_and_the_program_goes_on() {
+    let end = child().run(|_| {
+        let runtime = Builder::new().dump_on_sigquit(true).build().unwrap();
+        runtime.run(|| {
+            let event = Arc::new(Event::new());
+            let theirs = event.clone();
+            let waiting = named("waiting").spawn(move || theirs.wait()).unwrap();
+            runtime::yield_now();
+            // SAFETY: a signal to this process, which is handled.
+            unsafe { libc::kill(process::id() as i32, libc::SIGQUIT) };
+            // Until the dump has been written, as another dump tells: each one is one wait more of nobody's.
+            time::sleep(Duration::from_millis(500));
+            event.set();
+            waiting.join().unwrap();
+        });
+    });
+    end.returned()
+        .says("SIGQUIT: 2 coroutines\n")
+        .says("'waiting': waits for the event 0x");
+}
+
+#[test]
+fn st8_the_advisor_tells_for_each_place_how_much_was_touched() {
+    runtime::run(|| {
+        let event = Arc::new(Event::new());
+        let theirs = event.clone();
+        let deep = named("deep").spawn(move || {
+            support::touch_stack(40 << 10);
+            theirs.wait();
+        });
+        let deep = deep.unwrap();
+        runtime::yield_now();
+        let stacks = observe::stacks();
+        let first = &stacks.sites[0];
+        assert_eq!(first.spawned_at.line(), line_of(r#"named("deep")"#));
+        assert!(
+            first.touched_max >= 40 << 10 && first.suggested() == 128 << 10,
+            "{stacks}"
+        );
+        assert!(
+            stacks.to_string().contains("KiB  tests/observe_waits.rs:"),
+            "{stacks}"
+        );
+        event.set();
+        deep.join().unwrap();
+    });
+}
