@@ -396,7 +396,7 @@ fn sc7_sigquit_writes_a_dump_and_the_program_goes_on() {
 }
 
 #[test]
-fn st8_the_advisor_tells_for_each_place_how_much_was_touched() {
+fn the_advisor_tells_for_each_place_how_much_was_touched() {
     runtime::run(|| {
         let event = Arc::new(Event::new());
         let theirs = event.clone();

@@ -34,7 +34,36 @@ fn st1_infinite_recursion_is_reported_by_name_and_aborts() {
         });
         end.overflowed("parser", 64)
             .says("\n  spawned at tests/stack_faults.rs:")
-            .says(".stack_size(131072)");
+            .says(".stack_size(131072)\n  ")
+            .says(" calls were on it, the innermost with a frame of ")
+            .says("\n    stack_faults::support::recurse, ");
+    }
+}
+
+#[test]
+fn st1_a_frame_of_a_mebibyte_is_named_and_the_size_that_it_would_have_fitted_into() {
+    #[inline(never)]
+    fn makes_a_large_frame() {
+        let mut frame = [0_u8; 1 << 20];
+        black_box(&mut frame);
+    }
+    for workers in [1, 2] {
+        let end = child().given(workers).run(|given| {
+            let workers = given.parse().unwrap();
+            let runtime = Builder::new().workers(workers).build().unwrap();
+            runtime.run(|| in_parser(makes_a_large_frame)).unwrap();
+        });
+        end.overflowed("parser", 64)
+            .says(&format!(".stack_size({})", 2 << 20));
+        let report: Vec<&str> = end
+            .stderr
+            .lines()
+            .skip_while(|line| !line.contains("calls were on it"))
+            .collect();
+        let (_, bytes) = report[0].split_once("with a frame of ").unwrap();
+        let bytes = bytes.strip_suffix(" bytes:").unwrap().parse().unwrap();
+        assert!((1 << 20..(1 << 20) + 4096).contains(&bytes), "{end}");
+        assert!(report[1].ends_with("makes_a_large_frame"), "{end}");
     }
 }
 

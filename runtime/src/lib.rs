@@ -39,6 +39,7 @@
 //! | have a value for each coroutine              | [`coroutine_local!`]                                    |
 //! | switch by hand, without a scheduler          | [`generator`]                                           |
 //! | wait for a future, or be awaited             | [`future::block_on`]; a `JoinHandle` is a future        |
+//! | see where all coroutines are, and why          | [`observe`]                                             |
 //!
 //! # What holds
 //!
@@ -65,9 +66,9 @@
 //! `process`, `signal`; `recorder` and `observe` (who looks inside), `debugger` (what gdb reads). `seam` is the door to
 //! std's clock and locks, `sys` the one to the system.
 //!
-//! Only `context` switches stacks. `worker` resumes coroutines, `park` suspends them, and nobody else does, with two
-//! exceptions: a join runs a child that has not started on top of the joiner (`Home::run_child`), and a coroutine
-//! that ends does so in `worker`. Only `sys` calls libc.
+//! Only `context` switches stacks. `worker` resumes coroutines, `park` suspends them, and nobody else does, with three
+//! exceptions: a join runs a child that has not started on top of the joiner (`Home::run_child`), a dump resumes
+//! each for a look at its own stack (`Home::visit`), and a coroutine that ends does so in `worker`. Only `sys` calls libc.
 //!
 //! ## Walk 1: one `yield_now`
 //!

@@ -34,6 +34,7 @@ mod class;
 mod guard;
 mod layout;
 pub(crate) mod overflow;
+mod overflow_calls;
 pub(crate) mod pool;
 mod registry;
 mod slab;

@@ -4,7 +4,13 @@
 //! coroutine 'parser' (id 7) overflowed its 64 KiB stack
 //!   spawned at src/main.rs:12:5
 //!   give it more: coroutine::Builder::new().stack_size(131072)
+//!   412 calls were on it, the innermost with a frame of 144 bytes:
+//!     parser::expression, 409 times
+//!     parser::parse
 //! ```
+//!
+//! The size is twice what there was; or, if a single frame larger than a page was being made, what that would have
+//! fitted into.
 //!
 //! | the fault                                                        | what happens                 |
 //! |------------------------------------------------------------------|------------------------------|
@@ -25,7 +31,7 @@ use std::{
     ptr,
 };
 
-use super::{Label, layout::Slot, registry};
+use super::{Label, layout::Slot, overflow_calls, registry};
 use crate::{
     seam::sync::Once,
     sys::{
@@ -53,9 +59,13 @@ extern "C" fn on_fault(signal: c_int, info: *mut Info, context: *mut c_void) {
     // SAFETY: the kernel calls this, installed for memory faults only, with its own arguments; or a
     // handler that chains to us does, with the same.
     let fault = unsafe { signal::fault(info, context) };
-    match fault.and_then(overflowed) {
-        Some(slot) => {
-            report(slot);
+    match fault.and_then(|fault| Some((fault, overflowed(fault)?))) {
+        Some((fault, slot)) => {
+            report(slot, fault.probes_down_to);
+            if let Some(stack_pointer) = fault.stack_pointer {
+                let lowest = fault.probes_down_to.unwrap_or(stack_pointer);
+                overflow_calls::report(slot, stack_pointer, lowest);
+            }
             signal::abort()
         }
         // SAFETY: our own arguments, and nothing follows.
@@ -73,7 +83,7 @@ fn overflowed(fault: Fault) -> Option<Slot> {
     (in_guard && runs_there).then_some(slot)
 }
 
-fn report(slot: Slot) {
+fn report(slot: Slot, probes_down_to: Option<usize>) {
     let header = ptr::with_exposed_provenance::<*const Label>(slot.base());
     // SAFETY: somebody runs on the slot, so it is out and mapped, and what lies there was written by
     // `Stack::set_label` on this thread, or is zero from the first.
@@ -82,11 +92,18 @@ fn report(slot: Slot) {
     let label = unsafe { label.as_ref() };
     let mut text = Text::new();
     // Text swallows what does not fit, so this does not fail.
-    let _ = explain(&mut text, label, slot.layout.usable_bytes);
+    let wanted = probes_down_to.map(|lowest| slot.base().saturating_sub(lowest));
+    let _ = explain(&mut text, label, slot.layout.usable_bytes, wanted);
     signal::write_stderr(text.as_bytes());
 }
 
-fn explain(out: &mut impl fmt::Write, label: Option<&Label>, stack_bytes: usize) -> fmt::Result {
+/// `wanted`: what would have been in use after the frame that was being made, if that is known.
+fn explain(
+    out: &mut impl fmt::Write,
+    label: Option<&Label>,
+    stack_bytes: usize,
+    wanted: Option<usize>,
+) -> fmt::Result {
     let stack_kib = stack_bytes >> 10;
     match label {
         Some(label) => {
@@ -103,7 +120,10 @@ fn explain(out: &mut impl fmt::Write, label: Option<&Label>, stack_bytes: usize)
         }
         None => writeln!(out, "\na coroutine overflowed its {stack_kib} KiB stack")?,
     }
-    let more = stack_bytes.saturating_mul(2);
+    // For what the frame's function calls.
+    const BESIDE: usize = 16 << 10;
+    let wanted = wanted.and_then(|wanted| wanted.checked_add(BESIDE)?.checked_next_power_of_two());
+    let more = stack_bytes.saturating_mul(2).max(wanted.unwrap_or(0));
     writeln!(
         out,
         "  give it more: coroutine::Builder::new().stack_size({more})"
@@ -242,7 +262,7 @@ mod tests {
 
     fn explained(label: Option<&Label>) -> String {
         let mut text = Text::new();
-        explain(&mut text, label, 64 << 10).unwrap();
+        explain(&mut text, label, 64 << 10, None).unwrap();
         String::from_utf8(text.as_bytes().to_vec()).unwrap()
     }
 
@@ -286,6 +306,7 @@ mod tests {
             overflowed(Fault {
                 address,
                 stack_pointer,
+                probes_down_to: None,
             })
         };
         let slot = stack.slot();

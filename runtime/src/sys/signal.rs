@@ -44,6 +44,8 @@ pub(crate) struct Fault {
     pub(crate) address: usize,
     /// `None` where this file does not know the processor's registers.
     pub(crate) stack_pointer: Option<usize>,
+    /// Where the frame ends that was being made, page by page, if that is what has faulted.
+    pub(crate) probes_down_to: Option<usize>,
 }
 
 /// Puts `handler` in front of whoever handles memory faults now. To be called once.
@@ -73,6 +75,8 @@ pub(crate) unsafe fn fault(info: *const Info, context: *const c_void) -> Option<
         address: unsafe { info.si_addr() } as usize,
         // SAFETY: passed on.
         stack_pointer: unsafe { stack_pointer(context) },
+        // SAFETY: likewise.
+        probes_down_to: unsafe { probes_down_to(context) },
     })
 }
 
@@ -234,5 +238,45 @@ fn check(status: c_int) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// The compiler makes a frame that is larger than a page by a loop that touches each page, with the end in `r11`:
+/// `sub rsp, 4096; mov [rsp], 0; cmp rsp, r11; jne`. So this is it if there are whole pages in between.
+///
+/// # Safety
+/// As for [`stack_pointer`].
+#[cfg(target_arch = "x86_64")]
+unsafe fn probes_down_to(context: *const c_void) -> Option<usize> {
+    const PAGE_BYTES: usize = 4096;
+    const FRAME_MAX: usize = 1 << 32;
+    // SAFETY: the third argument of a handler is a ucontext_t, alive until the handler returns.
+    let context = unsafe { &*context.cast::<libc::ucontext_t>() };
+    let register = |which: c_int| context.uc_mcontext.gregs[which as usize] as usize;
+    let (pointer, end) = (register(libc::REG_RSP), register(libc::REG_R11));
+    let left = pointer.checked_sub(end)?;
+    (left.is_multiple_of(PAGE_BYTES) && left < FRAME_MAX).then_some(end)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn probes_down_to(_context: *const c_void) -> Option<usize> {
+    None
+}
+
+/// From now on the process ends by SIGABRT, whatever comes: another fault, also of this handler's, or so many seconds.
+pub(crate) fn abort_whatever_comes(seconds: u32) {
+    extern "C" fn end(_signal: c_int) {
+        abort()
+    }
+    let handler: extern "C" fn(c_int) = end;
+    // SAFETY: all zeros is an empty set; sigaddset(3) and pthread_sigmask(3) are signal-safe and get a set of ours.
+    unsafe {
+        let mut faults: libc::sigset_t = MaybeUninit::zeroed().assume_init();
+        for signal in MEMORY_FAULTS.into_iter().chain([libc::SIGALRM]) {
+            let _ = install(signal, handler as libc::sighandler_t, 0);
+            libc::sigaddset(&mut faults, signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &faults, ptr::null_mut());
+        libc::alarm(seconds);
     }
 }
