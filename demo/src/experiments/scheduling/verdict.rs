@@ -14,7 +14,7 @@ pub(super) struct Parts {
     coroutine: Part,
     thread: Part,
     process: Part,
-    /// Kernel threads for [`CROWD`] coroutines.
+    /// Kernel threads that [`CROWD`] coroutines add.
     tasks: f64,
     pauses: f64,
 }
@@ -152,8 +152,9 @@ pub(super) fn answers(parts: &Parts) -> Vec<Answer> {
         ),
         Answer::new(
             Place::Prose(Prose::UserSpace),
+            // The runtime may start a thread of its own meanwhile, to watch over them.
             when(parts.tasks <= 1.0 && coroutine.is_in_user_space()),
-            format!("{CROWD} of them, {} kernel thread", parts.tasks),
+            format!("{CROWD} of them add {} kernel threads", parts.tasks),
             format!(
                 "the kernel knows the thread that they run on and none of them; a hand-over takes {} system calls",
                 coroutine.calls()
@@ -189,7 +190,7 @@ mod tests {
         .chain(of(Body::Thread, 9.0, 1.0, calls))
         .chain(of(Body::Process, 10.0, 1.0, calls))
         .chain([
-            value(TASKS_ROW, Body::Coroutine, TASKS, 1.0),
+            value(TASKS_ROW, Body::Coroutine, TASKS, 0.0),
             value(PAUSES_ROW, Body::Coroutine, PAUSES, 1_000.0),
         ])
         .collect()
