@@ -119,7 +119,8 @@ fn use_shell(door: &Path, number: u32, crowd: Crowd, room: &Room) -> io::Result<
         let start = Instant::now();
         // The pipelines are spread over the rounds, and not the same for all.
         let every = (crowd.built_ins + crowd.pipelines) / crowd.pipelines.max(1);
-        let (line, answer, times) = if crowd.pipelines > 0 && (round + number) % every == 0 {
+        let (line, answer, times) = if crowd.pipelines > 0 && (round + number).is_multiple_of(every)
+        {
             (
                 format!("printf 'b\\n{number}\\na\\n' | sort"),
                 format!("{number}\na\nb\n"),
