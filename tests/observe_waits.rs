@@ -6,6 +6,7 @@
 mod support;
 
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use runtime::net::{TcpListener, TcpStream};
 use runtime::observe::{self, Dump, State};
 use runtime::sync::{Event, Mutex, RwLock};
 use runtime::time::{self, Duration};
-use runtime::{Builder, Runtime, coroutine};
+use runtime::{Builder, Runtime, coroutine, spawn_blocking};
 use support::{child, text_of};
 
 const WORKERS: [usize; 2] = [1, 2];
@@ -382,17 +383,28 @@ fn sc7_sigquit_writes_a_dump_and_the_program_goes_on() {
             let theirs = event.clone();
             let waiting = named("waiting").spawn(move || theirs.wait()).unwrap();
             runtime::yield_now();
+            // What is written to stderr from now on comes back to this program.
+            let (mut told, teller) = std::io::pipe().unwrap();
+            // SAFETY: both are open.
+            let redirected = unsafe { libc::dup2(teller.as_raw_fd(), libc::STDERR_FILENO) };
+            assert_eq!(redirected, libc::STDERR_FILENO);
             // SAFETY: a signal to this process, which is handled.
             unsafe { libc::kill(process::id() as i32, libc::SIGQUIT) };
-            // Until the dump has been written, as another dump tells: each one is one wait more of nobody's.
-            time::sleep(Duration::from_millis(500));
+            let reading = spawn_blocking(move || {
+                let (mut text, mut part) = (String::new(), [0; 4096]);
+                while !text.contains("'waiting': waits for the event 0x") {
+                    let length = told.read(&mut part).unwrap();
+                    text.push_str(&String::from_utf8_lossy(&part[..length]));
+                }
+                text
+            });
+            println!("{}", reading.join().unwrap());
             event.set();
             waiting.join().unwrap();
         });
     });
-    end.returned()
-        .says("SIGQUIT: 2 coroutines\n")
-        .says("'waiting': waits for the event 0x");
+    let end = end.returned();
+    assert!(end.stdout.contains("SIGQUIT: 2 coroutines\n"), "{end}");
 }
 
 #[test]
