@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use runtime::observe::trace::{self, Trace};
 use runtime::time::{Duration, sleep};
-use runtime::{Builder, Metrics, channel, coroutine, observe, spawn, spawn_blocking, yield_now};
+use runtime::{
+    Builder, Metrics, channel, coroutine, observe, spawn, spawn_blocking, spawn_local, yield_now,
+};
 use serde_json::Value;
 use support::child;
 
@@ -34,7 +36,7 @@ fn how_coroutines_end_is_counted() {
                 .join()
                 .unwrap_err();
             let waits = spawn(coroutine::park);
-            let never_starts = spawn(|| ());
+            let never_starts = spawn_local(|| ()); // no other worker takes it
             waits.cancel();
             never_starts.cancel();
             waits.join().unwrap_err();
