@@ -1,0 +1,87 @@
+//! Waits: what a coroutine waits for, written by itself when it parks, read by reports.
+
+use std::panic::Location;
+
+use super::{CANCEL, Holder, Task, TaskPtr, Token, Wait, WaitReason};
+use crate::id::Id;
+use crate::seam::sync::atomic::Ordering;
+
+/// A wait, as the record of a coroutine tells of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waited {
+    pub(crate) wait: Wait,
+    /// Since when, by the clock of its worker.
+    pub(crate) since: u64,
+    /// It ends at a deadline.
+    pub(crate) is_timed: bool,
+    /// How many it was in before, and this one.
+    pub(crate) number: u32,
+}
+
+/// Whom a coroutine waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// Who has what it wants, as `sync::strand` numbers them, and where that one got it.
+    Holder(u64, Option<&'static Location<'static>>),
+    /// The end of this one.
+    End(Id),
+    /// The ends of all children of the scope with this address.
+    Scope(usize),
+}
+
+impl TaskPtr {
+    /// Notes what it waits for, from this time of its worker's clock on, and whether no longer than until a deadline.
+    #[inline(always)]
+    pub(crate) fn note_wait(self, wait: Wait, at: u64, is_timed: bool) {
+        self.wait_reason.set(wait.reason);
+        self.wait_on.set(wait.on);
+        self.wait_site.set(wait.site);
+        self.parked_at.set(at | u64::from(is_timed));
+        self.parks.set(self.parks.get().wrapping_add(1));
+    }
+
+    /// What it waits for, or has waited for last.
+    pub(crate) fn last_wait(self) -> Waited {
+        Waited {
+            wait: Wait {
+                reason: self.wait_reason.get(),
+                on: self.wait_on.get(),
+                site: self.wait_site.get(),
+            },
+            since: self.parked_at.get() & !1,
+            is_timed: self.parked_at.get() & 1 != 0,
+            number: self.parks.get(),
+        }
+    }
+
+    /// Whom it waits for, if it is parked and that can be told.
+    ///
+    /// By the home worker, outside of this coroutine.
+    pub(crate) fn waits_for(self) -> Option<WaitsFor> {
+        if self.token.get() != Token::Parked {
+            return None;
+        }
+        let on = self.wait_on.get();
+        match self.wait_reason.get() {
+            reason if reason.has_holder() => {
+                // SAFETY: whoever parks for such a reason names the holder's place of an object that its frames borrow,
+                // and it is parked on this thread, so they are there.
+                let (number, since) = unsafe { &*on.cast::<Holder>() }.look();
+                Some(WaitsFor::Holder(number, since))
+            }
+            WaitReason::Join => {
+                // SAFETY: whoever joins has the handle, which keeps the other's record; its label never changes.
+                let label = unsafe { &(*on.cast::<Task>()).label };
+                Some(WaitsFor::End(label.id))
+            }
+            WaitReason::Scope => Some(WaitsFor::Scope(on.addr())),
+            _ => None,
+        }
+    }
+
+    /// Something other than what it waits for can end its wait: a timeout around it, or a cancellation.
+    pub(crate) fn may_leave(self) -> bool {
+        let is_cancelled = self.state.load(Ordering::Relaxed) & CANCEL != 0;
+        is_cancelled || self.interrupts.depth() > 0 || self.interrupts.is_pending()
+    }
+}
