@@ -49,7 +49,7 @@ class Layout:
             address = int(address.group(1), 16)
         else:
             address = int(gdb.parse_and_eval("&'runtime::debugger::LAYOUT'"))
-        if memory.bytes(address, 8) != b"coro-1\0\0":
+        if memory.bytes(address, 8) != b"coro-2\0\0":
             raise gdb.GdbError("this program's runtime is of another version than this script")
         words = memory.words(address + 8, 18)
         self.registry = words[0]
@@ -70,8 +70,8 @@ class Coroutine:
     def __init__(self, memory, layout, label, low, base, running):
         self.low, self.base = low, base
         self.id = memory.word(label + layout.label[0])
-        pointer, length = memory.words(label + layout.label[1], 2)
-        self.name = memory.text(pointer, length) if pointer else None
+        name = memory.word(label + layout.label[1])
+        self.name = memory.text(*memory.words(name, 2)) if name else None
         site = memory.word(label + layout.label[2])
         file, length, position = memory.words(site, 3)
         self.spawned_at = "%s:%d" % (memory.text(file, length), position & 0xFFFFFFFF)

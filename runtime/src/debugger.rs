@@ -26,7 +26,7 @@ pub(crate) struct Layout {
     base: [usize; 3],
     /// Size of a context's header.
     context_bytes: usize,
-    /// Of a label: number, name, place of the spawn.
+    /// Of a label: number, address of the name, place of the spawn.
     label: [usize; 3],
     /// Of a task: label, token, reason to wait.
     task: [usize; 3],
@@ -36,7 +36,7 @@ pub(crate) struct Layout {
 
 #[used]
 static LAYOUT: Layout = Layout {
-    magic: *b"coro-1\0\0",
+    magic: *b"coro-2\0\0",
     registry: AtomicPtr::new(stack::registry_for_debugger().0),
     slab: stack::registry_for_debugger().1,
     base: stack::BASE_BYTES,

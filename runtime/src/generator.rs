@@ -150,7 +150,7 @@ impl<In, Out, Ret> Generator<In, Out, Ret> {
             .unwrap_or_else(|error| panic!("cannot make a generator: {error}"));
         let name = Some("generator".into());
         let label = Box::new(Label {
-            name,
+            name: name.map(Box::new),
             id: Id::take_one(),
             spawned_at: Location::caller(),
         });

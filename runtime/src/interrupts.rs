@@ -81,8 +81,8 @@ thread_local! {
 /// Whoever changes it so that something may be due sees to it that the strand looks here at its next suspension.
 pub(crate) struct Interrupts {
     cancelled: Cell<bool>,
+    raised: Cell<u16>,
     shields: Cell<u32>,
-    raised: Cell<u32>,
     /// What most strands never have.
     frames: OnceCell<Box<RefCell<Vec<Frame>>>>,
 }
@@ -91,8 +91,8 @@ impl Interrupts {
     pub(crate) const fn new() -> Self {
         Interrupts {
             cancelled: Cell::new(false),
-            shields: Cell::new(0),
             raised: Cell::new(0),
+            shields: Cell::new(0),
             frames: OnceCell::new(),
         }
     }
@@ -100,6 +100,11 @@ impl Interrupts {
     /// Cancels the strand, for good.
     pub(crate) fn cancel(&self) {
         self.cancelled.set(true);
+    }
+
+    /// It owns memory.
+    pub(crate) fn has_boxes(&self) -> bool {
+        self.frames.get().is_some()
     }
 
     /// Calls `f` with the frames; `empty` if there never was one.
@@ -139,7 +144,7 @@ impl Interrupts {
     }
 
     /// Counts what is about to be raised; returns how often that makes.
-    pub(crate) fn count_raise(&self) -> u32 {
+    pub(crate) fn count_raise(&self) -> u16 {
         self.raised.set(self.raised.get().saturating_add(1));
         self.raised.get()
     }

@@ -96,10 +96,10 @@ impl<T> JoinHandle<T> {
         struct Joining(TaskPtr);
         impl Drop for Joining {
             fn drop(&mut self) {
-                self.0.set_joiner(Joiner::Nobody);
+                self.0.set_joiner(Joiner::NOBODY);
             }
         }
-        self.task.set_joiner(Joiner::Parked(me));
+        self.task.set_joiner(Joiner::parked(me));
         let joining = Joining(self.task);
         while !self.task.is_finished() {
             park::park(WaitReason::Join.on(self.task.into_raw().as_ptr()));

@@ -78,7 +78,7 @@ impl Home {
         if self.is_observed() {
             self.record_spawn(task);
         }
-        if self.several && task.may_move {
+        if self.several && task.may_move() {
             let shared = &*self.shared;
             if self
                 .seat()
@@ -160,14 +160,14 @@ impl Home {
     pub(crate) fn finish(&self, task: TaskPtr) -> bool {
         let joiner = task.finish();
         self.bury(joiner);
-        joiner == Joiner::Resumer
+        joiner == Joiner::RESUMER
     }
 
     /// Counts an end, and wakes the joiner.
     #[inline(always)]
     pub(crate) fn bury(&self, joiner: Joiner) {
         count(&self.counts.finished);
-        if let Joiner::Parked(joiner) = joiner {
+        if let Some(joiner) = joiner.as_parked() {
             self.wake_joiner(joiner);
         }
     }

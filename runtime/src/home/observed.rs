@@ -217,7 +217,7 @@ impl Home {
                 ring.forget_labels();
             }
             let label = &task.label;
-            ring.tell(label.id, label.name.as_deref(), label.spawned_at);
+            ring.tell(label.id, label.name(), label.spawned_at);
         }
     }
 }

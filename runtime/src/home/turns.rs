@@ -198,7 +198,7 @@ impl Home {
         }
         let task = self.queue(|queue| {
             let task = queue.ahead(0)?.look().err()?;
-            if task.stack_bytes != 0 {
+            if !task.wants_default_stack() {
                 return None;
             }
             queue.pop();
@@ -211,7 +211,7 @@ impl Home {
     /// Takes a child that has not started out of its turn; false if it has started, or is not here.
     #[inline(always)]
     pub(crate) fn claim(&self, child: TaskPtr) -> bool {
-        if self.several && child.may_move {
+        if self.several && child.may_move() {
             return self
                 .seat()
                 .fresh
@@ -232,7 +232,7 @@ impl Home {
     #[inline(always)]
     pub(crate) fn run_child(&self, child: TaskPtr) -> bool {
         let left = self.handovers_left.get();
-        let may = child.stack_bytes == 0 && left > 0 && self.use_start();
+        let may = child.wants_default_stack() && left > 0 && self.use_start();
         let idle = if may {
             self.idle.borrow_mut().pop()
         } else {
@@ -246,7 +246,7 @@ impl Home {
             return false;
         };
         self.handovers_left.set(left - 1);
-        child.set_joiner(Joiner::Resumer);
+        child.set_joiner(Joiner::RESUMER);
         self.begin(child, context);
         self.set_current(Some(context));
         // SAFETY: it was idle, so nobody is inside, and it is this thread's. Whoever resumes it later is the worker.

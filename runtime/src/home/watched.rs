@@ -183,7 +183,7 @@ impl Sample {
             std::ptr::from_ref(label.spawned_at)
         });
         self.spawned_at.store(site.cast_mut(), Ordering::Relaxed);
-        let name = label.and_then(|label| label.name.as_deref()).unwrap_or("");
+        let name = label.and_then(|label| label.name()).unwrap_or("");
         let name = &name.as_bytes()[..name.floor_char_boundary(NAME_MAX)];
         for (to, from) in self.name.iter().zip(name) {
             to.store(*from, Ordering::Relaxed);

@@ -128,7 +128,7 @@ fn of(task: TaskPtr) -> Sighting {
     let last = task.last_wait();
     Sighting {
         id: task.id().get(),
-        name: task.label.name.as_deref().map(str::to_owned),
+        name: task.label.name().map(str::to_owned),
         spawned_at: task.label.spawned_at,
         born_at: task.born_at,
         in_scope: task.in_scope,

@@ -206,7 +206,7 @@ pub(crate) fn is_due() -> bool {
 }
 
 /// So often may a coroutine swallow what is raised in it before it has to let others run in between.
-const SWALLOWED_MAX: u32 = 1000;
+const SWALLOWED_MAX: u16 = 1000;
 
 /// Lets the others run, and the worker, which may find that it has waited long enough for this one.
 fn give_way(task: TaskPtr) {

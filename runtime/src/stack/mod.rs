@@ -115,9 +115,16 @@ fn whole_pages(what: &str, bytes: usize, page_bytes: usize) -> io::Result<usize>
 /// Who runs on a stack: what the report of its overflow says.
 #[derive(Debug)]
 pub(crate) struct Label {
-    pub(crate) name: Option<Box<str>>,
+    /// In two boxes, because most have none: one word here.
+    pub(crate) name: Option<Box<Box<str>>>,
     pub(crate) id: Id,
     pub(crate) spawned_at: &'static Location<'static>,
+}
+
+impl Label {
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref().map(|name| &**name)
+    }
 }
 
 /// A stack, owned: nobody else runs on it or gets it until it is [released](Stacks::release).

@@ -107,7 +107,7 @@ fn explain(
     let stack_kib = stack_bytes >> 10;
     match label {
         Some(label) => {
-            let name = label.name.as_deref().unwrap_or("<unnamed>");
+            let name = label.name().unwrap_or("<unnamed>");
             let name = shortened(name, Text::BYTES_MAX / 4);
             let id = label.id.get();
             writeln!(
@@ -268,7 +268,7 @@ mod tests {
 
     fn label(name: Option<&str>) -> Label {
         Label {
-            name: name.map(Box::from),
+            name: name.map(|name| Box::new(Box::from(name))),
             id: crate::id::Id::of(7),
             spawned_at: Location::caller(),
         }

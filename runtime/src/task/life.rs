@@ -58,8 +58,8 @@ impl TaskPtr {
     /// result and drops the reference.
     #[inline]
     pub(crate) fn finish(self) -> Joiner {
-        let joiner = self.joiner.replace(Joiner::Nobody);
-        if joiner != Joiner::Nobody {
+        let joiner = self.joiner.replace(Joiner::NOBODY);
+        if joiner != Joiner::NOBODY {
             self.leave();
             self.token.set(Token::Finished);
             // Acquire: pairs with the Release of those who dropped their references.
@@ -108,7 +108,7 @@ impl TaskPtr {
                     continue;
                 }
             }
-            return Joiner::Nobody;
+            return Joiner::NOBODY;
         }
     }
 
@@ -152,7 +152,7 @@ impl TaskPtr {
     pub(super) fn dispose(self) {
         // SAFETY: the result is in place, and the caller is its owner: no handle is left.
         if let Some(payload) = unsafe { (self.vtable.dispose)(self) } {
-            let name = self.label.name.as_deref().unwrap_or("<unnamed>");
+            let name = self.label.name().unwrap_or("<unnamed>");
             report(&format!(
                 "coroutine '{name}' (id {}), spawned at {}, panicked, and nobody joined it: {}",
                 self.label.id,

@@ -20,6 +20,7 @@
 //! | `CANCEL`   | cancellation was asked for                                                   |
 //! | `HANDLE`   | the `JoinHandle` is alive, so the result is its to take                      |
 //! | `WATCHED`  | a select waits for the end: `remote_joiner` is its, for so long               |
+//! | `MAY_MOVE` | it may start on another worker than the one that spawned it; of no meaning later |
 //! | `REF` ...  | number of references: one of the runtime until finished, one of the handle,  |
 //! |            | one for each [`TaskRef`]                                                     |
 //!
@@ -37,8 +38,8 @@ mod waits;
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
+use std::mem::MaybeUninit;
 use std::ops::Deref;
-use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::task::Waker;
@@ -58,6 +59,7 @@ use record::VTable;
 pub(crate) use record::{Birth, Ending, InScope, RECORD_FILE};
 pub(crate) use reference::TaskRef;
 pub(crate) use wait_reason::{Wait, WaitReason};
+use waits::LastWait;
 pub(crate) use waits::WaitsFor;
 
 const FINISHED: usize = 1;
@@ -65,7 +67,8 @@ const WAITER: usize = 1 << 1;
 const CANCEL: usize = 1 << 2;
 const HANDLE: usize = 1 << 3;
 const WATCHED: usize = 1 << 4;
-const REF: usize = 1 << 5;
+const MAY_MOVE: usize = 1 << 5;
+const REF: usize = 1 << 6;
 
 /// How a park and an unpark meet; see [`park`](crate::park).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,14 +95,27 @@ enum Stage {
     Finished,
 }
 
-/// Who of the same worker waits for the end.
+/// Who of the same worker waits for the end: a coroutine that is parked, by its record, or one of the constants.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Joiner {
-    Nobody,
+pub(crate) struct Joiner(*const Task);
+
+impl Joiner {
+    pub(crate) const NOBODY: Joiner = Joiner(ptr::null());
     /// The coroutine that has resumed this one, and goes on when it suspends or ends.
-    Resumer,
-    /// This one, parked.
-    Parked(TaskPtr),
+    pub(crate) const RESUMER: Joiner = Joiner(ptr::without_provenance(1));
+
+    #[inline(always)]
+    pub(crate) fn parked(task: TaskPtr) -> Self {
+        Joiner(task.0.as_ptr())
+    }
+
+    #[inline(always)]
+    pub(crate) fn as_parked(self) -> Option<TaskPtr> {
+        if self == Joiner::RESUMER {
+            return None;
+        }
+        NonNull::new(self.0.cast_mut()).map(TaskPtr)
+    }
 }
 
 /// The header of a coroutine's record.
@@ -107,6 +123,7 @@ pub(crate) enum Joiner {
 pub(crate) struct Task {
     // Home worker only; what a yield, a park and a wake touch comes first.
     pub(crate) token: Cell<Token>,
+    /// What it waits for, or has waited for last.
     pub(crate) wait_reason: Cell<WaitReason>,
     /// `coroutine::unpark` was called and not yet consumed by `coroutine::park`.
     pub(crate) unparked: Cell<bool>,
@@ -116,16 +133,15 @@ pub(crate) struct Task {
     parks: Cell<u32>,
     context: Cell<Option<Context>>,
     pub(crate) interrupts: Interrupts,
-    /// What it waits for, or has waited for last; see [`Wait`].
-    wait_on: Cell<*const ()>,
-    wait_site: Cell<&'static Location<'static>>,
-    /// When it parked last, by the worker's clock; the lowest bit: it does not wait longer than until a deadline.
-    parked_at: Cell<u64>,
+    /// More about that wait; there once it has parked.
+    wait: Cell<MaybeUninit<LastWait>>,
     /// Who of the same worker is in `join` of this one.
     joiner: Cell<Joiner>,
     locals: OnceCell<Box<RefCell<Locals>>>,
     /// Those who want events recorded know its name: by their generation.
     pub(crate) told: Cell<u32>,
+    /// The stack that was asked for; 0: the default.
+    stack_kib: u32,
 
     // Any thread.
     state: AtomicUsize,
@@ -142,10 +158,10 @@ pub(crate) struct Task {
     /// When it was spawned, by the clock of the worker that did.
     pub(crate) born_at: u64,
     pub(crate) in_scope: InScope,
-    pub(crate) stack_bytes: usize,
-    /// May start on another worker than the one that spawned it.
-    pub(crate) may_move: bool,
 }
+
+// A spawn writes all of it, and 100,000 at once come from memory: with a result of two words it is three cache lines.
+const _: () = assert!(size_of::<Task>() <= 176);
 
 /// Values of `coroutine_local!`, by the address of their key, oldest first.
 pub(crate) type Locals = Vec<(*const (), Rc<dyn Any>)>;
@@ -188,6 +204,23 @@ impl TaskPtr {
     /// The coroutine's number.
     pub(crate) fn id(self) -> Id {
         self.label.id
+    }
+
+    /// It may start on another worker than the one that spawned it.
+    #[inline(always)]
+    pub(crate) fn may_move(self) -> bool {
+        self.state.load(Ordering::Relaxed) & MAY_MOVE != 0
+    }
+
+    /// It is to run on a stack of the default size.
+    #[inline(always)]
+    pub(crate) fn wants_default_stack(self) -> bool {
+        self.stack_kib == 0
+    }
+
+    /// Usable bytes of the stack that was asked for.
+    pub(crate) fn stack_bytes(self) -> usize {
+        self.stack_kib as usize * 1024
     }
 
     /// Where it stood when it was last put into a queue.

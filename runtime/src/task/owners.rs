@@ -164,7 +164,7 @@ impl TaskPtr {
     /// Whether cancellation was asked for; looked at when the coroutine starts, after its home was set.
     #[inline(always)]
     pub(super) fn cancel_requested(self) -> bool {
-        let state = if self.may_move {
+        let state = if self.may_move() {
             // A read-modify-write, because it reads the latest value. Release: the home, see above.
             self.state.fetch_or(0, Ordering::Release)
         } else {

@@ -11,12 +11,13 @@
 use std::alloc::Layout;
 use std::cell::{Cell, OnceCell, UnsafeCell};
 use std::io;
-use std::mem::{ManuallyDrop, offset_of};
+use std::mem::{ManuallyDrop, MaybeUninit, offset_of};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr;
 
 use super::{
-    HANDLE, Joiner, Payload, REF, Stage, Task, TaskPtr, Token, WaitReason, drop_quietly, memory,
+    HANDLE, Joiner, MAY_MOVE, Payload, REF, Stage, Task, TaskPtr, Token, WaitReason, drop_quietly,
+    memory,
 };
 use crate::id::Id;
 use crate::interrupts::{Cancelled, Interrupts, caught};
@@ -115,31 +116,28 @@ impl TaskPtr {
         let task = Task {
             token: Cell::new(Token::Empty),
             wait_reason: Cell::new(WaitReason::Unpark),
-            told: Cell::new(0),
             unparked: Cell::new(false),
             stage: Cell::new(Stage::Fresh),
             parks: Cell::new(0),
             context: Cell::new(None),
             interrupts: Interrupts::new(),
-            wait_on: Cell::new(ptr::null()),
-            wait_site: Cell::new(birth.spawned_at),
-            parked_at: Cell::new(0),
+            wait: Cell::new(MaybeUninit::uninit()),
             position: AtomicUsize::new(0),
-            joiner: Cell::new(Joiner::Nobody),
+            joiner: Cell::new(Joiner::NOBODY),
             locals: OnceCell::new(),
-            state: AtomicUsize::new(HANDLE | (2 * REF)),
+            told: Cell::new(0),
+            state: AtomicUsize::new(HANDLE | (2 * REF) | if birth.may_move { MAY_MOVE } else { 0 }),
             home: AtomicPtr::new(ptr::null_mut()),
             remote_joiner: UnsafeCell::new(None),
             vtable: const { &VTable::of::<F, T>() },
             label: Label {
-                name: birth.name,
+                name: birth.name.map(Box::new),
                 id: birth.id,
                 spawned_at: birth.spawned_at,
             },
             born_at: birth.at,
             in_scope: birth.in_scope,
-            stack_bytes: birth.stack_bytes,
-            may_move: birth.may_move,
+            stack_kib: u32::try_from(birth.stack_bytes.div_ceil(1024)).unwrap_or(u32::MAX),
         };
         let body = Body {
             closure: ManuallyDrop::new(closure),
@@ -164,6 +162,22 @@ fn out_of_memory() -> io::Error {
         io::ErrorKind::OutOfMemory,
         "no memory is left for the record of a coroutine",
     )
+}
+
+impl Task {
+    /// It owns something beside the body: few do.
+    ///
+    /// # Safety
+    /// Nobody else refers to the task any more.
+    #[inline]
+    unsafe fn has_boxes(&self) -> bool {
+        // SAFETY: nobody else looks at it, as the caller says.
+        let has_joiner = unsafe { (*self.remote_joiner.get()).is_some() };
+        self.label.name.is_some()
+            || self.locals.get().is_some()
+            || self.interrupts.has_boxes()
+            || has_joiner
+    }
 }
 
 impl VTable {
@@ -279,7 +293,9 @@ unsafe fn free<F, T>(task: TaskPtr) {
     // of; what may be left of a forgotten handle's is dropped here.
     unsafe {
         drop_body::<F, T>(task);
-        ptr::drop_in_place(task.0.as_ptr());
+        if task.has_boxes() {
+            ptr::drop_in_place(task.0.as_ptr());
+        }
         memory::give(task.0.cast(), Layout::new::<Record<F, T>>());
     }
 }

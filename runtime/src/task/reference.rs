@@ -31,7 +31,7 @@ impl TaskRef {
     /// The name that the coroutine was given.
     pub(crate) fn name(&self) -> Option<&str> {
         // SAFETY: the label never changes, and the record lives as long as this reference to it.
-        unsafe { self.0.0.as_ref() }.label.name.as_deref()
+        unsafe { self.0.0.as_ref() }.label.name()
     }
 
     /// As a raw pointer for a `RawWaker`; the reference is the pointer's now.

@@ -1,10 +1,21 @@
 //! Waits: what a coroutine waits for, written by itself when it parks, read by reports.
 
+use std::mem::MaybeUninit;
 use std::panic::Location;
+use std::ptr;
 
 use super::{CANCEL, Holder, Task, TaskPtr, Token, Wait, WaitReason};
 use crate::id::Id;
 use crate::seam::sync::atomic::Ordering;
+
+/// What a record keeps of a wait, beside its reason.
+#[derive(Clone, Copy)]
+pub(super) struct LastWait {
+    on: *const (),
+    site: &'static Location<'static>,
+    /// Since when, by the worker's clock; the lowest bit: it does not wait longer than until a deadline.
+    parked_at: u64,
+}
 
 /// A wait, as the record of a coroutine tells of it.
 #[derive(Clone, Copy, Debug)]
@@ -34,22 +45,34 @@ impl TaskPtr {
     #[inline(always)]
     pub(crate) fn note_wait(self, wait: Wait, at: u64, is_timed: bool) {
         self.wait_reason.set(wait.reason);
-        self.wait_on.set(wait.on);
-        self.wait_site.set(wait.site);
-        self.parked_at.set(at | u64::from(is_timed));
+        self.wait.set(MaybeUninit::new(LastWait {
+            on: wait.on,
+            site: wait.site,
+            parked_at: at | u64::from(is_timed),
+        }));
         self.parks.set(self.parks.get().wrapping_add(1));
     }
 
     /// What it waits for, or has waited for last.
     pub(crate) fn last_wait(self) -> Waited {
+        let last = if self.parks.get() > 0 || self.token.get() == Token::Parked {
+            // SAFETY: whoever has parked has noted it.
+            unsafe { self.wait.get().assume_init() }
+        } else {
+            LastWait {
+                on: ptr::null(),
+                site: self.label.spawned_at,
+                parked_at: 0,
+            }
+        };
         Waited {
             wait: Wait {
                 reason: self.wait_reason.get(),
-                on: self.wait_on.get(),
-                site: self.wait_site.get(),
+                on: last.on,
+                site: last.site,
             },
-            since: self.parked_at.get() & !1,
-            is_timed: self.parked_at.get() & 1 != 0,
+            since: last.parked_at & !1,
+            is_timed: last.parked_at & 1 != 0,
             number: self.parks.get(),
         }
     }
@@ -61,7 +84,7 @@ impl TaskPtr {
         if self.token.get() != Token::Parked {
             return None;
         }
-        let on = self.wait_on.get();
+        let on = self.last_wait().wait.on;
         match self.wait_reason.get() {
             reason if reason.has_holder() => {
                 // SAFETY: whoever parks for such a reason names the holder's place of an object that its frames borrow,

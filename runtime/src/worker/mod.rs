@@ -208,7 +208,7 @@ impl Worker {
     #[inline]
     fn start(&self, task: TaskPtr) -> bool {
         let home = &self.home;
-        if task.stack_bytes == 0
+        if task.wants_default_stack()
             && let Some(context) = home.idle.borrow_mut().pop()
         {
             home.begin(task, context);
@@ -220,12 +220,12 @@ impl Worker {
     #[cold]
     fn start_on_new_stack(&self, task: TaskPtr) -> bool {
         let home = &self.home;
-        let stack_bytes = if task.stack_bytes == 0 {
+        let stack_bytes = if task.wants_default_stack() {
             home.shared.config.stacks.stack_bytes
         } else {
-            task.stack_bytes
+            task.stack_bytes()
         };
-        let stack = if task.stack_bytes == 0 {
+        let stack = if task.wants_default_stack() {
             home.stacks.borrow_mut().acquire(stack_bytes)
         } else {
             home.stacks.borrow_mut().acquire_promised(stack_bytes)
@@ -316,7 +316,7 @@ fn coroutine_main() {
         if home.is_observed() {
             home.turn_ends(ending);
         }
-        let is_usual = task.stack_bytes == 0 && home.keeps_stacks();
+        let is_usual = task.wants_default_stack() && home.keeps_stacks();
         let resumer_waits = home.finish(task);
         if !is_usual {
             home.retired.borrow_mut().push(context);

@@ -51,7 +51,7 @@ impl Worker {
     /// because something may still point there.
     fn abandon_all(&self) {
         for task in self.home.live_tasks() {
-            let name = task.label.name.as_deref().unwrap_or("<unnamed>");
+            let name = task.label.name().unwrap_or("<unnamed>");
             report(&format!(
                 "coroutine '{name}' (id {}), spawned at {}, did not end within the grace period after it was \
                  cancelled: its stack is leaked",
