@@ -433,3 +433,41 @@ fn the_advisor_tells_for_each_place_how_much_was_touched() {
         deep.join().unwrap();
     });
 }
+
+#[test]
+fn a_flight_recorder_shows_what_has_led_to_a_deadlock() {
+    for (workers, events) in [(1, 64), (2, 64), (1, 0)] {
+        let builder = Builder::new().workers(workers);
+        let runtime = builder.flight_recorder(events).build().unwrap();
+        let text = report(|| {
+            runtime.run(|| {
+                let (a, b) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(())));
+                let both_hold = Arc::new(runtime::sync::Barrier::new(2));
+                for (name, first, second) in [("ab", a.clone(), b.clone()), ("ba", b, a)] {
+                    let both_hold = both_hold.clone();
+                    let locks_two = move || {
+                        let _first = first.lock();
+                        both_hold.wait();
+                        drop(second.lock());
+                    };
+                    named(name).spawn(locks_two).unwrap();
+                }
+                coroutine::park(); // for ever
+            });
+        });
+        let (_, told) = text.split_once("circle\n").unwrap();
+        let (_, told) = told.rsplit_once("spawned at tests/").unwrap();
+        let Some((_, told)) = told.split_once("the last events of worker ") else {
+            assert_eq!(events, 0, "{text}");
+            continue;
+        };
+        assert!(told.contains(", times before now:\n"), "{text}");
+        for name in ["'ab' (id ", "'ba' (id "] {
+            let mut theirs = told.lines().filter(|line| line.contains(name));
+            assert!(
+                theirs.any(|line| line.ends_with(" us, and waits: mutex")),
+                "{text}"
+            );
+        }
+    }
+}

@@ -23,13 +23,14 @@
 //! the time from the end of the first to the beginning of the second.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use super::ask::ask;
 use super::describe::{Names, holder_id};
 use super::dump::CoroutineDump;
 use super::sighting::{Detail, Sighting, State, View};
+use super::trace::flight;
 use crate::home::{self, Shared};
 use crate::seam::sync::Arc;
 use crate::seam::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +49,9 @@ pub struct Deadlock {
     pub coroutines: Vec<CoroutineDump>,
     /// They wait for each other. Otherwise all coroutines of the runtime wait, and nothing could wake one.
     pub is_circle: bool,
+    /// What the workers that they live on did last, as lines: with a [flight recorder](crate::Builder::flight_recorder), else
+    /// empty.
+    pub last_events: String,
 }
 
 impl fmt::Display for Deadlock {
@@ -65,7 +69,8 @@ impl fmt::Display for Deadlock {
                  blocking call, no other thread"
             )?,
         }
-        self.coroutines.iter().try_for_each(|it| it.write(f, 1))
+        self.coroutines.iter().try_for_each(|it| it.write(f, 1))?;
+        f.write_str(&self.last_events)
     }
 }
 
@@ -171,8 +176,11 @@ impl Deadlocks {
                 Some(CoroutineDump::of(seen, view, &names))
             })
         };
-        let coroutines = members.iter().filter_map(dump).collect();
+        let coroutines: Vec<CoroutineDump> = members.iter().filter_map(dump).collect();
+        let workers: BTreeSet<usize> = coroutines.iter().map(|it| it.worker).collect();
+        let events = workers.into_iter().map(|it| flight::of_worker(shared, it));
         *lock(&self.found) = Some(Deadlock {
+            last_events: events.collect(),
             coroutines,
             is_circle,
         });
