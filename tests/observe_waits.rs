@@ -434,6 +434,79 @@ fn the_advisor_tells_for_each_place_how_much_was_touched() {
     });
 }
 
+fn computes_for(duration: Duration) {
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < duration {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn sc7_switches_and_time_are_counted_where_that_is_asked_for() {
+    const COMPUTES: Duration = Duration::from_millis(8);
+    for workers in WORKERS {
+        let builder = Builder::new().workers(workers).account_time(true);
+        let runtime = builder.build().unwrap();
+        let (dump, text) = runtime.run(|| {
+            let (ready, done) = (Arc::new(Event::new()), Arc::new(Event::new()));
+            let (tell, wait) = (ready.clone(), done.clone());
+            let ring = named("ring").spawn_local(move || {
+                (0..1203).for_each(|_| runtime::yield_now());
+                computes_for(COMPUTES);
+                tell.set();
+                wait.wait();
+            });
+            ready.wait();
+            let dump = observe::dump();
+            done.set();
+            ring.unwrap().join().unwrap();
+            // The next on the same stack begins at 0.
+            let next = named("next").spawn_local(coroutine::park).unwrap();
+            runtime::yield_now();
+            let after = observe::dump();
+            assert_eq!(seen(&after, "next").switches, Some(1), "{after}");
+            next.cancel();
+            let text = dump.to_string();
+            (dump, text)
+        });
+        let ring = seen(&dump, "ring");
+        assert_eq!(ring.switches, Some(1204), "{text}");
+        assert!(ring.cpu_time >= Some(COMPUTES), "{text}");
+        assert!(text.contains(" of 64 KiB of stack, 1,204 switches, ran for "));
+        assert!(dump.to_json().contains(r#""switches":1204,"cpu_time_ns":"#));
+    }
+    let dump = runtime(1).run(observe::dump);
+    assert_eq!(seen(&dump, "main").switches, None);
+    assert!(!dump.to_string().contains("switch"), "{dump}");
+    assert!(!dump.to_json().contains("switch"), "{dump}");
+}
+
+#[test]
+fn sc7_the_time_of_a_child_is_not_its_joiners_and_a_turn_that_goes_on_counts() {
+    const COMPUTES: Duration = Duration::from_millis(8);
+    let begun = std::time::Instant::now();
+    let runtime = Builder::new().account_time(true).build().unwrap();
+    runtime.run(|| {
+        runtime::spawn(|| ()).join().unwrap(); // leaves a stack for the next to be run on
+        computes_for(COMPUTES);
+        let child = named("child").spawn(move || {
+            computes_for(COMPUTES);
+            let dump = observe::dump(); // in the first turn of both
+            let took = begun.elapsed();
+            let [parent, child] = ["main", "child"].map(|name| seen(&dump, name));
+            assert_eq!(
+                (parent.state, child.state),
+                (State::Running, State::Running)
+            );
+            let [theirs, own] = [parent, child].map(|it| it.cpu_time.unwrap());
+            assert!(theirs >= COMPUTES && own >= COMPUTES, "{dump}");
+            // One thread: they cannot have had more than there was. Two clocks: a hundredth may be between them.
+            assert!(theirs + own <= took + took / 100, "{took:?}: {dump}");
+        });
+        child.unwrap().join().unwrap();
+    });
+}
+
 #[test]
 fn a_flight_recorder_shows_what_has_led_to_a_deadlock() {
     for (workers, events) in [(1, 64), (2, 64), (1, 0)] {

@@ -69,9 +69,11 @@ unsafe impl corosensei::stack::Stack for Bounds {
 /// bytes below the base, and the first 48 bytes of this.
 ///
 /// ```text
-///   ... frames | link | coroutine | yielder + attention | tenant | stack | index
+///   ... frames | link | coroutine | yielder + attention | tenant | stack | index | account
 ///              ^ 64 n        ^ base + 0 .. 40    ^ 48 .. 64 n + 64
 /// ```
+///
+/// The rest is in the next line, which a switch touches only where turns are accounted for.
 #[repr(C)]
 struct Header {
     coroutine: Coroutine<(), Suspension, Infallible, Bounds>,
@@ -83,6 +85,16 @@ struct Header {
     stack: Stack,
     /// Where the owner keeps this context in its list of all.
     index: Cell<usize>,
+    account: Cell<Account>,
+}
+
+/// What the one that runs here has had so far, if that is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// How often it was resumed, its start included.
+    pub(crate) switches: u64,
+    /// For how long it ran, in ticks.
+    pub(crate) ticks: u64,
 }
 
 /// Size of a header, for a debugger.
@@ -132,6 +144,7 @@ impl Context {
                 tenant: Cell::new(std::ptr::null()),
                 stack,
                 index: Cell::new(usize::MAX),
+                account: Cell::new(Account::default()),
             });
         }
         Context(header)
@@ -218,6 +231,13 @@ impl Context {
     pub(crate) fn index(&self) -> &Cell<usize> {
         // SAFETY: a place in the header, not read here.
         self.field(|header| unsafe { &raw const (*header).index })
+    }
+
+    /// What the one that runs on it has had so far: nothing, if nobody counts.
+    #[inline]
+    pub(crate) fn account(&self) -> &Cell<Account> {
+        // SAFETY: a place in the header, not read here.
+        self.field(|header| unsafe { &raw const (*header).account })
     }
 
     /// Who runs on it, in the owner's terms.

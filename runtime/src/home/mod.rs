@@ -221,7 +221,7 @@ impl Home {
             current: Cell::new(None),
             starts_left: Cell::new(TURNS_PER_POLL),
             round_ended: Cell::new(false),
-            observed: Observed::new(),
+            observed: Observed::new(config),
             queue: UnsafeCell::new(RunQueue::new()),
             handovers_left: Cell::new(HANDOVERS_MAX),
             several: config.workers > 1,

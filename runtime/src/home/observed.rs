@@ -4,6 +4,7 @@
 //!   nobody looks       a round is the loop without any of this
 //!   events are wanted  ┌ began ──────── turn ────────┐ Turn(yielded, parked, ended) ──► ring
 //!   a watchdog looks   turn: 41                      turn: 42
+//!   turns are counted                  └► account of the context: one more switch, and so many ticks
 //! ```
 //!
 //! Whether anybody does is asked at the start of a round, which is then of one kind or the other: see
@@ -12,28 +13,36 @@
 
 use std::cell::{Cell, OnceCell};
 
-use super::{Home, here};
-use crate::context::{Context, Suspension};
+use super::{Config, Home, here};
+use crate::context::{Account, Context, Suspension};
 use crate::recorder::{self, Cause, Event, Kind, Ring, Stop};
 use crate::seam::sync::Arc;
-use crate::sys::ticks;
+use crate::sys::ticks::{self, Moment, Scale};
 use crate::task::{Ending, TaskPtr};
 
 /// Events are recorded.
 const TRACED: u8 = 1;
 /// A watchdog looks at the number of the turn.
 const WATCHED: u8 = 2;
+/// Switches and time are counted for each coroutine.
+const ACCOUNTED: u8 = 4;
+/// Turns want a time stamp where one ends and the next begins.
+const TIMED: u8 = TRACED | ACCOUNTED;
 
 /// What a worker keeps for those who look on. Its thread only.
 pub(super) struct Observed {
-    /// 0, or [`TRACED`] and [`WATCHED`].
+    /// 0, or what is wanted.
     mode: Cell<u8>,
+    /// What of it always is.
+    always: u8,
     ring: OnceCell<Arc<Ring>>,
     /// Whom the ring knows coroutines' names for.
     generation: Cell<u32>,
     /// Who runs, by its number, since when; 0 for nobody.
     who: Cell<u64>,
     began: Cell<u64>,
+    /// Up to when time has been charged to somebody.
+    charged_until: Cell<u64>,
     /// Who wakes, where no coroutine runs.
     cause: Cell<Cause>,
     /// How many turns a watchdog could see.
@@ -41,13 +50,17 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(config: &Config) -> Self {
+        let watched = if config.watched { WATCHED } else { 0 };
+        let accounted = if config.account_time { ACCOUNTED } else { 0 };
         Observed {
             mode: Cell::new(0),
+            always: watched | accounted,
             ring: OnceCell::new(),
             generation: Cell::new(0),
             who: Cell::new(0),
             began: Cell::new(0),
+            charged_until: Cell::new(0),
             cause: Cell::new(Cause::Message),
             turns: Cell::new(0),
         }
@@ -59,6 +72,23 @@ impl Observed {
 
     fn is_traced(&self) -> bool {
         self.mode.get() & TRACED != 0
+    }
+
+    fn is_accounted(&self) -> bool {
+        self.mode.get() & ACCOUNTED != 0
+    }
+
+    fn is_timed(&self) -> bool {
+        self.mode.get() & TIMED != 0
+    }
+
+    /// Charges the time since somebody was charged last.
+    fn charge(&self, context: Context, now: u64) {
+        let (account, from) = (context.account(), self.charged_until.replace(now));
+        let Account { switches, ticks } = account.get();
+        // A counter that differs a little from core to core must not cost centuries.
+        let ticks = ticks + now.saturating_sub(from);
+        account.set(Account { switches, ticks });
     }
 
     /// Writes an event of the present.
@@ -87,8 +117,7 @@ impl Home {
     #[inline(always)]
     pub(super) fn look_who_observes(&self) {
         let traced = if recorder::is_on() { TRACED } else { 0 };
-        let watched = if self.watched { WATCHED } else { 0 };
-        let mode = traced | watched;
+        let mode = traced | self.observed.always;
         if mode != self.observed.mode.get() {
             self.change_mode(mode);
         }
@@ -108,8 +137,10 @@ impl Home {
 
     /// The first turn of a round is about to begin.
     pub(crate) fn turns_begin(&self) {
-        if self.observed.is_traced() {
-            self.observed.began.set(ticks::now());
+        if self.observed.is_timed() {
+            let now = ticks::now();
+            self.observed.began.set(now);
+            self.observed.charged_until.set(now);
         }
         if self.observed.is_watched() {
             self.number_turn();
@@ -132,8 +163,13 @@ impl Home {
     }
 
     /// A coroutine goes on, or begins, right after what has ended last.
-    pub(crate) fn turn_begins(&self, task: TaskPtr) {
+    pub(crate) fn turn_begins(&self, task: TaskPtr, context: Context) {
         let observed = &self.observed;
+        if observed.is_accounted() {
+            let Account { switches, ticks } = context.account().get();
+            let switches = switches + 1;
+            context.account().set(Account { switches, ticks });
+        }
         if observed.is_watched() {
             self.number_turn();
         }
@@ -149,7 +185,7 @@ impl Home {
     pub(crate) fn turn_begins_on(&self, context: Context) {
         // SAFETY: a context of this worker.
         if let Some(task) = unsafe { TaskPtr::tenant_of(context) } {
-            self.turn_begins(task);
+            self.turn_begins(task, context);
         }
     }
 
@@ -158,43 +194,77 @@ impl Home {
         // SAFETY: a context of this worker.
         let task = unsafe { TaskPtr::tenant_of(context) };
         match (suspension, task) {
-            (Suspension::Yielded, _) => self.turn_stops(Stop::Yielded),
+            (Suspension::Yielded, _) => self.turn_stops(context, Stop::Yielded),
             (Suspension::Waits, Some(task)) => {
-                self.turn_stops(Stop::Parked(task.wait_reason.get()));
+                self.turn_stops(context, Stop::Parked(task.wait_reason.get()));
             }
-            (Suspension::Waits, None) => {}
+            (Suspension::Waits, None) => {} // `turn_ends` was told
         }
     }
 
-    /// The coroutine that runs has ended.
-    pub(crate) fn turn_ends(&self, ending: Ending) {
-        self.turn_stops(Stop::Ended(ending));
+    /// The coroutine that runs on `context` has ended.
+    pub(crate) fn turn_ends(&self, context: Context, ending: Ending) {
+        self.turn_stops(context, Stop::Ended(ending));
+        if self.observed.is_accounted() {
+            context.account().set(Account::default()); // the next one's
+        }
     }
 
-    /// A turn is over, unless that was said before.
-    fn turn_stops(&self, stop: Stop) {
+    /// A turn is over.
+    fn turn_stops(&self, context: Context, stop: Stop) {
         let observed = &self.observed;
+        if !observed.is_timed() {
+            return;
+        }
+        let now = ticks::now();
+        if observed.is_accounted() {
+            observed.charge(context, now);
+        }
+        let from = observed.began.replace(now);
         let who = observed.who.replace(0);
         if who != 0 {
-            let (from, now) = (observed.began.get(), ticks::now());
-            observed.began.set(now);
             observed.write(Event::new(from, now, Kind::Turn(stop), who, 0));
         }
     }
 
-    /// Resumes a child on top of the coroutine that runs, whose turn goes on behind it.
+    /// Charges the coroutine that runs with what it has had of its turn: whoever asks now is told all.
+    pub(crate) fn settle_account(&self) {
+        if let Some(context) = self.current.get()
+            && self.observed.is_accounted()
+        {
+            self.observed.charge(context, ticks::now());
+        }
+    }
+
+    /// What ticks are, where coroutines' time is counted.
+    pub(crate) fn account_scale(&self) -> Option<Scale> {
+        let since = self.shared.accounted_since?;
+        Some(Scale::between(since, Moment::now()))
+    }
+
+    /// Resumes a child on top of the coroutine that runs on `caller`, whose turn goes on behind it. The time is the child's
+    /// alone.
     ///
     /// # Safety
     /// As [`Context::resume`].
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn resume_observed(&self, child: TaskPtr, context: Context) -> Suspension {
+    pub(super) unsafe fn resume_observed(
+        &self,
+        caller: Context,
+        child: TaskPtr,
+        context: Context,
+    ) -> Suspension {
         let observed = &self.observed;
         let (who, began) = (observed.who.get(), observed.began.get());
-        if observed.is_traced() {
-            observed.began.set(ticks::now());
+        if observed.is_timed() {
+            let now = ticks::now();
+            observed.began.set(now);
+            if observed.is_accounted() {
+                observed.charge(caller, now);
+            }
         }
-        self.turn_begins(child);
+        self.turn_begins(child, context);
         // SAFETY: the caller's promise.
         let suspension = unsafe { context.resume() };
         let home = here().expect("a coroutine stays on its worker's thread");

@@ -20,6 +20,7 @@ use crate::seam::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Or
 use crate::seam::sync::real::OnceLock;
 use crate::seam::sync::{Arc, thread};
 use crate::stack::StackConfig;
+use crate::sys::ticks::Moment;
 use crate::task::{Message, TaskPtr};
 use crate::threads::Threads;
 
@@ -40,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) report_overflow: bool,
     /// A watchdog looks at the workers' turns.
     pub(crate) watched: bool,
+    /// Switches and time are counted for each coroutine.
+    pub(crate) account_time: bool,
     /// Events of each worker that a panic and the like show; 0: none are recorded for that.
     pub(crate) flight_events: usize,
     /// Of the pool for blocking calls.
@@ -79,6 +82,8 @@ pub(crate) struct Shared {
     pub(crate) seats: Box<[Seat]>,
     /// The clocks of the workers begin here.
     origin: Instant,
+    /// Where coroutines' time is counted: a moment before it was.
+    pub(super) accounted_since: Option<Moment>,
     /// CPUs that the process may use.
     pub(crate) cores: usize,
     // Any thread.
@@ -215,6 +220,7 @@ impl Shared {
 
     pub(crate) fn new(config: Config, mailboxes: Vec<&'static Mailbox<Message>>) -> Self {
         Shared {
+            accounted_since: config.account_time.then(Moment::now),
             threads: Threads::new(config.blocking_threads, config.blocking_queue),
             config,
             origin: clock::now(),

@@ -252,7 +252,7 @@ impl Home {
         // SAFETY: it was idle, so nobody is inside, and it is this thread's. Whoever resumes it later is the worker.
         let suspension = unsafe {
             if self.is_observed() {
-                self.resume_observed(child, context)
+                self.resume_observed(caller, child, context)
             } else {
                 context.resume()
             }

@@ -324,6 +324,7 @@ mod tests {
             waits_for,
             may_leave: false,
             stack: None,
+            ran: None,
             trace: None,
         }
     }

@@ -97,3 +97,16 @@ impl Names {
 pub(super) fn holder_id(number: u64) -> Option<u64> {
     (number & 1 == 1).then_some(number >> 1)
 }
+
+/// A number as people read it: 1,204.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

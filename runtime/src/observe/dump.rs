@@ -55,6 +55,12 @@ pub struct CoroutineDump {
     pub worker: usize,
     /// Bytes of its stack that have been touched, and that there are; none before it has started.
     pub stack: Option<(usize, usize)>,
+    /// How often it was resumed, its start included; none without
+    /// [`Builder::account_time`](crate::Builder::account_time).
+    pub switches: Option<u64>,
+    /// For how long it ran, where that is counted: from resume to suspend, its present turn included. What the kernel took
+    /// away from its thread meanwhile is in it.
+    pub cpu_time: Option<Duration>,
     /// The calls that it is in, innermost first; shared by those who are in the same.
     pub backtrace: std::sync::Arc<[String]>,
 }
@@ -267,6 +273,8 @@ impl CoroutineDump {
             parent: (seen.in_scope.parent != 0).then_some(seen.in_scope.parent),
             worker: view.worker,
             stack: seen.stack,
+            switches: seen.ran.map(|(switches, _)| switches),
+            cpu_time: seen.ran.map(|(_, time)| time),
             backtrace: std::sync::Arc::default(),
         }
     }
@@ -317,12 +325,15 @@ impl CoroutineDump {
         if self.wait.is_some() {
             write!(f, " {:.0?} ago", self.age)?;
         }
-        match self.stack {
-            Some((touched, usable)) => {
-                writeln!(f, ", {} of {} KiB of stack", touched >> 10, usable >> 10)?;
-            }
-            None => writeln!(f)?,
+        if let Some((touched, usable)) = self.stack {
+            write!(f, ", {} of {} KiB of stack", touched >> 10, usable >> 10)?;
         }
+        if let (Some(switches @ 1..), Some(time)) = (self.switches, self.cpu_time) {
+            let plural = if switches == 1 { "" } else { "es" };
+            let switches = describe::grouped(switches);
+            write!(f, ", {switches} switch{plural}, ran for {time:.0?}")?;
+        }
+        writeln!(f)?;
         for (number, line) in self.backtrace.iter().enumerate() {
             writeln!(f, "{:indent$}    {number}: {line}", "")?;
         }
@@ -345,6 +356,10 @@ impl CoroutineDump {
         if let Some((touched, usable)) = self.stack {
             json.number("stack_touched_bytes", touched as u64);
             json.number("stack_usable_bytes", usable as u64);
+        }
+        if let (Some(switches), Some(time)) = (self.switches, self.cpu_time) {
+            json.number("switches", switches);
+            json.number("cpu_time_ns", nanoseconds(time));
         }
         if let Some(wait) = &self.wait {
             let mut inner = Json::new();

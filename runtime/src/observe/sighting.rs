@@ -4,6 +4,7 @@
 use std::backtrace::Backtrace;
 use std::collections::HashMap;
 use std::panic::Location;
+use std::time::Duration;
 
 use super::backtrace;
 use crate::home::{self, Home};
@@ -51,6 +52,8 @@ pub(super) struct Sighting {
     pub(super) may_leave: bool,
     /// Touched, and usable.
     pub(super) stack: Option<(usize, usize)>,
+    /// How often it was resumed, and for how long it ran, where that is counted.
+    pub(super) ran: Option<(u64, Duration)>,
     pub(super) trace: Option<Arc<Backtrace>>,
 }
 
@@ -80,6 +83,8 @@ pub(super) fn look(home: &Home, detail: Detail) -> View {
         Detail::Backtraces => backtrace::of_all(home),
         Detail::Waits | Detail::Stacks => HashMap::new(),
     };
+    home.settle_account();
+    let scale = home.account_scale();
     let live = home.live_tasks();
     let mut sightings: Vec<Sighting> = live
         .iter()
@@ -91,6 +96,10 @@ pub(super) fn look(home: &Home, detail: Detail) -> View {
                 seen.stack = Some((stack.high_water_bytes(), stack.usable_bytes()));
             }
             seen.trace = traces.remove(&seen.id);
+            seen.ran = scale.map(|scale| {
+                let account = task.context().account().get();
+                (account.switches, scale.duration(account.ticks))
+            });
             seen
         })
         .collect();
@@ -111,6 +120,7 @@ pub(super) fn look(home: &Home, detail: Detail) -> View {
         .filter_map(|next| next.look().err());
     sightings.extend(fresh.map(|task| Sighting {
         state: State::New,
+        ran: scale.map(|_| (0, Duration::ZERO)),
         ..of(task)
     }));
     View {
@@ -147,6 +157,7 @@ fn of(task: TaskPtr) -> Sighting {
         waits_for: task.waits_for(),
         may_leave: last.is_timed || task.may_leave(),
         stack: None,
+        ran: None,
         trace: None,
     }
 }

@@ -71,6 +71,7 @@ impl Builder {
                 name: None,
                 report_overflow: true,
                 watched: false,
+                account_time: false,
                 flight_events: 0,
                 blocking_threads: blocking::THREADS_MAX,
                 blocking_queue: blocking::QUEUE_MAX,
@@ -315,6 +316,29 @@ impl Builder {
     /// its coroutines, twice in a second at the most and for no more than a hundredth of its time.
     pub fn detect_deadlocks(mut self, detect: bool) -> Self {
         self.detect_deadlocks = detect;
+        self
+    }
+
+    /// Has switches and time counted for each coroutine, which a [dump](observe::dump) tells then. Off by default.
+    ///
+    /// A switch is one resume, the start included. Time is what passes between resume and suspend, by the processor's
+    /// time-stamp counter: what the kernel took away from the thread meanwhile is in it. A child that a join runs on the
+    /// joiner's turn is charged alone for its part of that.
+    ///
+    /// Cost: a reading of the counter and a cache line more for each turn, some 9 ns of a yield; nothing where it is off.
+    ///
+    /// ```
+    /// let runtime = runtime::Builder::new().account_time(true).build()?;
+    /// let dump = runtime.run(|| {
+    ///     (0..9).for_each(|_| runtime::yield_now());
+    ///     runtime::observe::dump()
+    /// });
+    /// assert_eq!(dump.coroutines[0].switches, Some(10));
+    /// assert!(dump.coroutines[0].cpu_time > Some(std::time::Duration::ZERO));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn account_time(mut self, account: bool) -> Self {
+        self.config.account_time = account;
         self
     }
 

@@ -9,6 +9,8 @@
 //! *Invariant*: it runs at one rate whatever the processor does, and is the same on all cores (Intel SDM vol. 3,
 //! 19.17.1; AMD APM vol. 2, 13.2.4). What that rate is, two looks at both clocks tell: see [`Scale`].
 
+use std::time::Duration;
+
 use crate::seam::sync::real::OnceLock;
 
 /// The time, in ticks.
@@ -94,6 +96,11 @@ impl Scale {
         Scale { from, ns_per_tick }
     }
 
+    /// How long so many ticks are.
+    pub(crate) fn duration(&self, ticks: u64) -> Duration {
+        Duration::from_nanos((ticks as f64 * self.ns_per_tick) as u64)
+    }
+
     /// Nanoseconds since the first moment; 0 for what was before.
     pub(crate) fn ns(&self, ticks: u64) -> u64 {
         (ticks.saturating_sub(self.from.ticks) as f64 * self.ns_per_tick) as u64
@@ -103,7 +110,7 @@ impl Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     #[test]
     fn ticks_told_as_nanoseconds_agree_with_the_clock() {
@@ -118,6 +125,8 @@ mod tests {
         let told = scale.ns(middle.0).abs_diff(middle.1.as_nanos() as u64);
         // A thread that was put aside between two looks says nothing of the scale; 5 ms are 5,000,000.
         assert!(told < 2_000_000, "{told} ns apart");
+        let lasted = scale.duration(middle.0 - from.ticks).as_nanos() as u64;
+        assert_eq!(lasted, scale.ns(middle.0));
         assert_eq!(scale.ns(from.ticks), 0);
         assert_eq!(scale.ns(from.ticks - 1), 0);
     }

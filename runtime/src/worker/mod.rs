@@ -314,7 +314,7 @@ fn coroutine_main() {
         }
         home.note_ending(ending);
         if home.is_observed() {
-            home.turn_ends(ending);
+            home.turn_ends(context, ending);
         }
         let is_usual = task.wants_default_stack() && home.keeps_stacks();
         let resumer_waits = home.finish(task);
@@ -324,7 +324,7 @@ fn coroutine_main() {
         } else if !resumer_waits && let Some(next) = home.take_startable() {
             home.begin(next, context);
             if home.is_observed() {
-                home.turn_begins(next);
+                home.turn_begins(next, context);
             }
             guard.passed();
             continue;
