@@ -544,3 +544,62 @@ fn a_flight_recorder_shows_what_has_led_to_a_deadlock() {
         }
     }
 }
+
+#[test]
+fn sc7_those_that_have_not_started_are_in_the_dump_though_all_workers_are_busy() {
+    let runtime = Builder::new().workers(2).name("busy").build().unwrap();
+    let (begin, begun) = std::sync::mpsc::channel();
+    let (ends, end): (Vec<_>, Vec<_>) = (0..2).map(|_| std::sync::mpsc::channel::<()>()).unzip();
+    std::thread::scope(|threads| {
+        let runtime = &runtime;
+        threads.spawn(move || {
+            runtime.run(move || {
+                let hogs = end.into_iter().map(|ended| {
+                    let begin = begin.clone();
+                    move || {
+                        let fresh: Vec<_> = (0..3).map(|_| runtime::spawn(|| ())).collect(); // fresh
+                        let own = runtime::spawn_local(|| ());
+                        begin.send(()).unwrap();
+                        let _ = ended.recv(); // blocks the thread
+                        fresh.into_iter().for_each(|it| it.join().unwrap());
+                        own.join().unwrap();
+                    }
+                });
+                let hogs: Vec<_> = hogs.map(runtime::spawn).collect();
+                hogs.into_iter().for_each(|hog| hog.join().unwrap());
+            });
+        });
+        (0..2).for_each(|_| begun.recv().unwrap());
+        let injected = runtime.spawn(|| ()); // injected
+        let dump = runtime.dump();
+        drop(ends);
+        injected.join().unwrap();
+        assert_eq!(dump.busy_workers, ["busy/0", "busy/1"], "{dump}");
+        let spawned = |mark: &str| {
+            let line = line_of(mark);
+            let theirs = dump.coroutines.iter();
+            theirs.filter(|it| it.spawned_at.line() == line).count()
+        };
+        assert_eq!(
+            (
+                spawned("runtime::spawn(|| ())).collect(); // fresh"),
+                spawned("// injected")
+            ),
+            (6, 1),
+            "{dump}"
+        );
+        for coroutine in &dump.coroutines {
+            assert_eq!(
+                (coroutine.state, coroutine.worker),
+                (State::New, None),
+                "{dump}"
+            );
+            assert!(
+                coroutine.wait.is_none() && coroutine.stack.is_none(),
+                "{dump}"
+            );
+        }
+        assert!(dump.to_string().contains(": not started, for "), "{dump}");
+        assert!(dump.to_json().contains(r#""worker":null"#));
+    });
+}

@@ -78,6 +78,13 @@ impl<T: Copy + PartialEq> Injector<T> {
         removed
     }
 
+    /// Shows all entries, the oldest first. None is taken before this returns.
+    pub(crate) fn show(&self, show: impl FnMut(T)) {
+        let queue = lock(&self.queue);
+        let entries = (0..queue.span()).filter_map(|place| queue.ahead(place));
+        entries.for_each(show);
+    }
+
     /// How many entries there are, or were a moment ago.
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
@@ -92,6 +99,20 @@ impl<T: Copy + PartialEq> Injector<T> {
 mod tests {
     use super::*;
     use std::sync::Arc;
+
+    #[test]
+    fn those_that_are_there_are_shown_the_oldest_first() {
+        let (injector, nobody) = (Injector::new(), AtomicUsize::new(0));
+        let mut positions = Vec::new();
+        for n in 0..5 {
+            injector.push(n, &nobody, |position| positions.push(position));
+        }
+        injector.pop(|_| ());
+        injector.remove(positions[2], 2, |_| ());
+        let mut shown = Vec::new();
+        injector.show(|n| shown.push(n));
+        assert_eq!(shown, [1, 3, 4]);
+    }
 
     #[test]
     fn every_entry_goes_to_exactly_one_taker() {

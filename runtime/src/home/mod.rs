@@ -109,7 +109,8 @@ pub(crate) struct Home {
 pub(crate) struct Fresh(pub(crate) TaskPtr);
 
 // SAFETY: made by `spawn` alone, of a coroutine whose closure is `Send`; its cells are touched by
-// whoever took it out of the injector, whose lock orders that after what its spawner wrote.
+// whoever took it out of the injector, whose lock orders that after what its spawner wrote. While it is in there, others
+// may look by that lock at what never changes: see `Shared::show_fresh`.
 unsafe impl Send for Fresh {}
 
 thread_local! {

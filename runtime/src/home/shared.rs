@@ -19,9 +19,9 @@ use crate::seam::clock;
 use crate::seam::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use crate::seam::sync::real::OnceLock;
 use crate::seam::sync::{Arc, thread};
-use crate::stack::StackConfig;
+use crate::stack::{Label, StackConfig};
 use crate::sys::ticks::Moment;
-use crate::task::{Message, TaskPtr};
+use crate::task::{InScope, Message, TaskPtr};
 use crate::threads::Threads;
 
 /// How a runtime was built.
@@ -150,6 +150,16 @@ impl Shared {
     pub(super) fn wake_a_sleeper(&self) {
         if let Some(seat) = self.seats.iter().find(|seat| seat.mailbox.is_asleep()) {
             seat.mailbox.wake();
+        }
+    }
+
+    /// Shows those that have not started and may do so on any worker: who they are, and nothing else. Their cells are those
+    /// of whoever takes them, later.
+    pub(crate) fn show_fresh(&self, mut show: impl FnMut(&Label, u64, InScope)) {
+        let injectors = self.seats.iter().map(|seat| &seat.fresh);
+        for injector in injectors.chain([&self.injector]) {
+            // The record is there as long as it cannot be taken.
+            injector.show(|Fresh(task)| show(&task.label, task.born_at, task.in_scope));
         }
     }
 

@@ -173,11 +173,11 @@ impl Deadlocks {
         let dump = |&(id, _): &Member| {
             views.iter().find_map(|view| {
                 let seen = view.sightings.iter().find(|seen| seen.id == id)?;
-                Some(CoroutineDump::of(seen, view, &names))
+                Some(CoroutineDump::of(seen, Some(view.worker), view.at, &names))
             })
         };
         let coroutines: Vec<CoroutineDump> = members.iter().filter_map(dump).collect();
-        let workers: BTreeSet<usize> = coroutines.iter().map(|it| it.worker).collect();
+        let workers: BTreeSet<usize> = coroutines.iter().filter_map(|it| it.worker).collect();
         let events = workers.into_iter().map(|it| flight::of_worker(shared, it));
         *lock(&self.found) = Some(Deadlock {
             last_events: events.collect(),

@@ -1,6 +1,7 @@
 //! The dump: every coroutine, what it waits for, who holds that, and the calls that it is in.
 #![forbid(unsafe_code)]
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
@@ -10,9 +11,10 @@ use super::backtrace::Traces;
 use super::describe::{self, Names};
 use super::json::{Json, List};
 use super::registry;
-use super::sighting::{Detail, Sighting, State, View};
+use super::sighting::{Detail, Sighting, State, View, look_at_fresh};
 use crate::coroutine::shield;
 use crate::home::{self, Shared};
+use crate::seam::clock;
 use crate::seam::sync::Arc;
 use crate::sync::Event;
 
@@ -51,8 +53,8 @@ pub struct CoroutineDump {
     pub age: Duration,
     /// The coroutine that is inside of the scope that it was spawned in, if it was in one.
     pub parent: Option<u64>,
-    /// The worker that runs it.
-    pub worker: usize,
+    /// The worker that it is on; none for one that has not started and may do so on any.
+    pub worker: Option<usize>,
     /// Bytes of its stack that have been touched, and that there are; none before it has started.
     pub stack: Option<(usize, usize)>,
     /// How often it was resumed, its start included; none without
@@ -88,8 +90,9 @@ pub struct WaitDump {
 /// of the process.
 ///
 /// Each worker looks at its own between two turns, so the dump is true of one moment for each worker, not of one for
-/// all. A worker that does not come round to it for half a second is named among the [busy](Dump::busy_workers); so are the
-/// coroutines that a runtime outside of `run` has left.
+/// all. A worker that does not come round to it for half a second is named among the [busy](Dump::busy_workers), and the
+/// coroutines that have started there are missing. Those that have not, and may start on any worker, are there nevertheless: the
+/// caller looks at them itself.
 ///
 /// Backtraces have the names that the program has symbols for, and lines if it has debug information.
 ///
@@ -164,6 +167,9 @@ pub(super) fn views(detail: Detail) -> Vec<View> {
 pub(super) fn of(runtimes: &[Arc<Shared>]) -> Dump {
     let mut dump = Dump::default();
     for (number, shared) in runtimes.iter().enumerate() {
+        // First: who starts meanwhile is seen once more, by a worker, and not missed.
+        let fresh = look_at_fresh(shared);
+        let at = shared.ticks(clock::now());
         let views = views_of(shared, Detail::Backtraces);
         let answered = |worker: usize| views.iter().any(|view| view.worker == worker);
         let busy = (0..shared.seats.len())
@@ -172,23 +178,28 @@ pub(super) fn of(runtimes: &[Arc<Shared>]) -> Dump {
         let runtime = runtime.unwrap_or_else(|| number.to_string());
         dump.busy_workers
             .extend(busy.map(|worker| format!("{runtime}/{worker}")));
-        dump.add(&views);
+        dump.add(&views, &fresh, at);
     }
     dump.coroutines.sort_by_key(|it| it.id);
     dump
 }
 
 impl Dump {
-    fn add(&mut self, views: &[View]) {
+    fn add(&mut self, views: &[View], fresh: &[Sighting], fresh_at: u64) {
         let names = Names::of(views.iter().flat_map(|view| &view.sightings));
         let mut traces = Traces::new();
+        let mut met = HashSet::new();
         for view in views {
+            met.extend(view.sightings.iter().map(|it| it.id));
             let seen = view.sightings.iter();
             self.coroutines.extend(seen.map(|it| CoroutineDump {
                 backtrace: traces.lines(it.trace.as_ref()),
-                ..CoroutineDump::of(it, view, &names)
+                ..CoroutineDump::of(it, Some(view.worker), view.at, &names)
             }));
         }
+        let fresh = fresh.iter().filter(|it| !met.contains(&it.id));
+        self.coroutines
+            .extend(fresh.map(|it| CoroutineDump::of(it, None, fresh_at, &names)));
     }
 
     /// An object with a list `coroutines` and a list `busy_workers`.
@@ -210,35 +221,35 @@ impl Dump {
         json.end()
     }
 
-    fn write_tree(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        coroutine: &CoroutineDump,
-        depth: usize,
-    ) -> fmt::Result {
-        coroutine.write(f, depth)?;
-        for child in &self.coroutines {
-            // A child has the higher number, so this ends.
-            if child.parent == Some(coroutine.id) && child.id > coroutine.id {
-                self.write_tree(f, child, depth + 1)?;
+    /// All, parents before their children, each with its depth in the tree.
+    fn tree(&self) -> Vec<(usize, &CoroutineDump)> {
+        let known: HashSet<u64> = self.coroutines.iter().map(|it| it.id).collect();
+        let mut children: HashMap<u64, Vec<&CoroutineDump>> = HashMap::new();
+        let mut tree = Vec::with_capacity(self.coroutines.len());
+        // Those to come, the next one last.
+        let mut pending = Vec::new();
+        for coroutine in self.coroutines.iter().rev() {
+            match coroutine.parent {
+                // A child has the higher number, so nobody is below itself.
+                Some(parent) if parent < coroutine.id && known.contains(&parent) => {
+                    children.entry(parent).or_default().push(coroutine);
+                }
+                _ => pending.push((0, coroutine)),
             }
         }
-        Ok(())
-    }
-
-    fn knows(&self, parent: Option<u64>, child: u64) -> bool {
-        parent.is_some_and(|parent| {
-            parent < child && self.coroutines.iter().any(|it| it.id == parent)
-        })
+        while let Some((depth, coroutine)) = pending.pop() {
+            tree.push((depth, coroutine));
+            let below = children.remove(&coroutine.id).unwrap_or_default();
+            pending.extend(below.into_iter().map(|child| (depth + 1, child)));
+        }
+        tree
     }
 }
 
 impl fmt::Display for Dump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for coroutine in &self.coroutines {
-            if !self.knows(coroutine.parent, coroutine.id) {
-                self.write_tree(f, coroutine, 0)?;
-            }
+        for (depth, coroutine) in self.tree() {
+            coroutine.write(f, depth)?;
         }
         for worker in &self.busy_workers {
             writeln!(f, "worker {worker} is busy, and has not answered")?;
@@ -248,8 +259,8 @@ impl fmt::Display for Dump {
 }
 
 impl CoroutineDump {
-    pub(super) fn of(seen: &Sighting, view: &View, names: &Names) -> Self {
-        let since = |then: u64| Duration::from_nanos(view.at.saturating_sub(then));
+    pub(super) fn of(seen: &Sighting, worker: Option<usize>, at: u64, names: &Names) -> Self {
+        let since = |then: u64| Duration::from_nanos(at.saturating_sub(then));
         let wait = (seen.state == State::Parked).then(|| {
             let (holder, held_since) = names.holder(seen);
             WaitDump {
@@ -271,7 +282,7 @@ impl CoroutineDump {
             spawned_at: seen.spawned_at,
             age: since(seen.born_at),
             parent: (seen.in_scope.parent != 0).then_some(seen.in_scope.parent),
-            worker: view.worker,
+            worker,
             stack: seen.stack,
             switches: seen.ran.map(|(switches, _)| switches),
             cpu_time: seen.ran.map(|(_, time)| time),
@@ -287,7 +298,6 @@ impl CoroutineDump {
             "",
             describe::who(self.id, self.name.as_deref())
         )?;
-        let worker = self.worker;
         let duration = match &self.wait {
             Some(wait) => {
                 write!(f, "waits for {}", wait.phrase)?;
@@ -308,7 +318,10 @@ impl CoroutineDump {
                 self.age
             }
         };
-        writeln!(f, ", on worker {worker}, for {duration:.0?}")?;
+        if let Some(worker) = self.worker {
+            write!(f, ", on worker {worker}")?;
+        }
+        writeln!(f, ", for {duration:.0?}")?;
         if let Some(WaitDump {
             holder: Some(holder),
             held_since,
@@ -348,11 +361,8 @@ impl CoroutineDump {
         json.number("waits", self.waits.into());
         json.text("spawned_at", &self.spawned_at.to_string());
         json.number("age_ns", nanoseconds(self.age));
-        match self.parent {
-            Some(parent) => json.number("parent", parent),
-            None => json.option("parent", None),
-        }
-        json.number("worker", self.worker as u64);
+        json.number_or_null("parent", self.parent);
+        json.number_or_null("worker", self.worker.map(|worker| worker as u64));
         if let Some((touched, usable)) = self.stack {
             json.number("stack_touched_bytes", touched as u64);
             json.number("stack_usable_bytes", usable as u64);

@@ -27,6 +27,13 @@ impl Json {
         self.0.push_str(&value.to_string());
     }
 
+    pub(super) fn number_or_null(&mut self, key: &str, value: Option<u64>) {
+        match value {
+            Some(value) => self.number(key, value),
+            None => self.option(key, None),
+        }
+    }
+
     pub(super) fn text(&mut self, key: &str, value: &str) {
         self.key(key);
         quote(&mut self.0, value);

@@ -7,9 +7,10 @@ use std::panic::Location;
 use std::time::Duration;
 
 use super::backtrace;
-use crate::home::{self, Home};
+use crate::home::{self, Home, Shared};
 use crate::seam::clock;
 use crate::seam::sync::Arc;
+use crate::stack::Label;
 use crate::task::{InScope, TaskPtr, Token, WaitReason, WaitsFor};
 
 /// How a coroutine was found.
@@ -22,7 +23,7 @@ pub enum State {
     Runnable,
     /// It waits.
     Parked,
-    /// It has been spawned, and has no stack yet.
+    /// It has been spawned, and has not started: it has no stack yet.
     New,
 }
 
@@ -118,11 +119,7 @@ pub(super) fn look(home: &Home, detail: Detail) -> View {
         .queued()
         .into_iter()
         .filter_map(|next| next.look().err());
-    sightings.extend(fresh.map(|task| Sighting {
-        state: State::New,
-        ran: scale.map(|_| (0, Duration::ZERO)),
-        ..of(task)
-    }));
+    sightings.extend(fresh.map(|task| new(&task.label, task.born_at, task.in_scope, &home.shared)));
     View {
         worker: home.index,
         at: home.shared.ticks(clock::now()),
@@ -131,6 +128,37 @@ pub(super) fn look(home: &Home, detail: Detail) -> View {
             && !home.anything_to_take()
             && home.timers.borrow().len() == 0,
         sightings,
+    }
+}
+
+/// Those that have not started and may do so on any worker. Nobody need answer for that.
+pub(super) fn look_at_fresh(shared: &Shared) -> Vec<Sighting> {
+    let mut seen = Vec::new();
+    shared.show_fresh(|label, born_at, in_scope| seen.push(new(label, born_at, in_scope, shared)));
+    seen
+}
+
+/// One that has not started. It has waited for nothing yet.
+fn new(label: &Label, born_at: u64, in_scope: InScope, shared: &Shared) -> Sighting {
+    Sighting {
+        id: label.id.get(),
+        name: label.name().map(str::to_owned),
+        spawned_at: label.spawned_at,
+        born_at,
+        in_scope,
+        state: State::New,
+        wait: Wait {
+            reason: WaitReason::Unpark,
+            on: 0,
+            site: label.spawned_at,
+            since: 0,
+            number: 0,
+        },
+        waits_for: None,
+        may_leave: false,
+        stack: None,
+        ran: shared.config.account_time.then_some((0, Duration::ZERO)),
+        trace: None,
     }
 }
 
