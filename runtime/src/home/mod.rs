@@ -31,7 +31,7 @@ use crate::run_queue::{Position, RunQueue};
 use crate::seam::clock;
 use crate::seam::sync::{Arc, thread_local};
 use crate::stack::{Stacks, pool::Pool};
-use crate::sys::thread_end::{self, Mark};
+use crate::sys::thread_end::Latest;
 use crate::task::{Message, TaskPtr, Token};
 use crate::timer::Timers;
 
@@ -54,7 +54,7 @@ pub(crate) struct Home {
     observed: Observed,
     queue: UnsafeCell<RunQueue<Runnable>>,
     /// When somebody was last suspended: while this holds, the thread-locals are there that any of them may borrow.
-    pub(crate) last_turn: Cell<Mark>,
+    pub(crate) last_turn: Latest,
 
     // Every join of a child that has not started.
     handovers_left: Cell<u32>,
@@ -183,7 +183,8 @@ pub(crate) fn entered<'a>() -> impl Iterator<Item = &'a Home> {
 /// Lets nobody run any more but the coroutine that does, if thread-locals are going that the others may have borrowed: by
 /// an exit(3) that it has called.
 pub(crate) fn end_with_the_thread() {
-    for home in entered().filter(|home| !home.last_turn.get().holds()) {
+    entered().for_each(|home| home.last_turn.distrust());
+    for home in entered().filter(|home| !home.last_turn.holds()) {
         home.ending.set(true);
         if let Some(context) = home.current.get() {
             context.set_attention(true);
@@ -243,7 +244,7 @@ impl Home {
             stacks: RefCell::new(Stacks::new(config.stacks)),
             contexts: RefCell::new(Vec::new()),
             retired: RefCell::new(Vec::new()),
-            last_turn: Cell::new(thread_end::mark()),
+            last_turn: Latest::new(),
             ending: Cell::new(false),
             phase: Cell::new(Phase::Running),
             index,
@@ -257,6 +258,7 @@ impl Home {
     /// # Safety
     /// The home outlives the guard, and stays where it is.
     pub(crate) unsafe fn enter(&self) -> Entered {
+        self.last_turn.distrust();
         let previous = HOME.replace(self);
         self.outside.set(previous);
         self.seat().set_occupied(true);
@@ -279,7 +281,8 @@ impl Home {
     /// Somebody has just been suspended, or has ended.
     #[inline(always)]
     pub(crate) fn note_suspension(&self) {
-        self.last_turn.set(thread_end::mark());
+        // SAFETY: distrusted on entering the thread, and when that begins to destroy its thread-locals.
+        unsafe { self.last_turn.renew() };
     }
 
     /// Notes what time it is, for the records of those who park. Read when the worker needs the time anyway, and at every

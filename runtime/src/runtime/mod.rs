@@ -293,7 +293,7 @@ impl Runtime {
                 "coroutines of this runtime were started on another thread: it can run them only there"
             );
             assert!(
-                worker.home.last_turn.get().holds(),
+                worker.home.last_turn.holds(),
                 "a runtime with live coroutines is run by a destructor of a thread-local, after others have run: what they \
                  were suspended with may be gone"
             );
@@ -429,7 +429,7 @@ impl Runtime {
         let home = &unsafe { &*self.worker.get() }.home;
         let live = home.live();
         let moved = lock(&self.last_thread).is_some_and(|last| last != thread::current().id());
-        if live > 0 && (moved || !home.last_turn.get().holds()) {
+        if live > 0 && (moved || !home.last_turn.holds()) {
             let why = if moved {
                 "was dropped on another thread"
             } else {
