@@ -573,7 +573,7 @@ fn sc7_those_that_have_not_started_are_in_the_dump_though_all_workers_are_busy()
         let injected = runtime.spawn(|| ()); // injected
         let dump = runtime.dump();
         drop(ends);
-        injected.join().unwrap();
+        let _ = injected.join(); // it may be cancelled by the end of `run`
         assert_eq!(dump.busy_workers, ["busy/0", "busy/1"], "{dump}");
         let spawned = |mark: &str| {
             let line = line_of(mark);
@@ -601,5 +601,56 @@ fn sc7_those_that_have_not_started_are_in_the_dump_though_all_workers_are_busy()
         }
         assert!(dump.to_string().contains(": not started, for "), "{dump}");
         assert!(dump.to_json().contains(r#""worker":null"#));
+    });
+}
+
+/// Functions of the same shape, each with a call to wait in at the same place: told apart by where they return to.
+macro_rules! waits_in {
+    ($($name:ident = $number:literal),*) => {
+        $(#[inline(never)]
+        fn $name(event: &Event) {
+            event.wait();
+            std::hint::black_box($number);
+        })*
+    };
+}
+
+waits_in!(waits_here = 1, waits_there = 2, waits_elsewhere = 3);
+
+#[test]
+fn sc7_backtraces_of_a_crowd_are_told_apart() {
+    type Waits = fn(&Event);
+    let places: [(&str, Waits); 3] = [
+        ("waits_here", waits_here),
+        ("waits_there", waits_there),
+        ("waits_elsewhere", waits_elsewhere),
+    ];
+    let is_in_a_generator = |n: usize| n.is_multiple_of(2);
+    runtime::run(|| {
+        let event = Arc::new(Event::new());
+        for n in 0..60 {
+            let (event, (_, waits)) = (event.clone(), places[n % 3]);
+            let waits_somewhere = move || {
+                if is_in_a_generator(n) {
+                    let body = move |_: &runtime::generator::Yielder<(), ()>| waits(&event);
+                    runtime::generator::r#gen(body).for_each(drop);
+                } else {
+                    waits(&event);
+                }
+            };
+            drop(named(&n.to_string()).spawn_local(waits_somewhere).unwrap());
+        }
+        runtime::yield_now();
+        let dump = observe::dump();
+        for n in 0..60 {
+            let backtrace = seen(&dump, &n.to_string()).backtrace.join("\n");
+            for (place, (function, _)) in places.iter().enumerate() {
+                let expected = place == n % 3;
+                assert_eq!(backtrace.contains(function), expected, "{n}: {backtrace}");
+            }
+            let has_one = backtrace.contains("generator");
+            assert_eq!(has_one, is_in_a_generator(n), "{n}: {backtrace}");
+        }
+        event.set();
     });
 }

@@ -56,6 +56,8 @@ pub(crate) const STACK_BYTES_MIN: usize = 32 << 10;
 /// Most usable or guard bytes; more is a slip of the pen (a size of -1), not a wish.
 pub(crate) const STACK_BYTES_MAX: usize = 1 << 36;
 
+const WORD_BYTES: usize = size_of::<usize>();
+
 /// What the stacks of one worker are like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StackConfig {
@@ -199,6 +201,23 @@ impl Stack {
     /// Whatever lies on it has one of these addresses.
     pub(crate) fn addresses(&self) -> Range<usize> {
         self.slot().limit..self.base.get()
+    }
+
+    /// Reads words on it, by their addresses; none for what is not on it, or not aligned.
+    ///
+    /// For who runs on it, or holds it up: nobody writes there meanwhile.
+    pub(crate) fn words(&self) -> impl Fn(usize) -> Option<usize> {
+        let addresses = self.addresses();
+        move |address| {
+            let is_there = addresses.contains(&address) && addresses.end - address >= WORD_BYTES;
+            if !is_there || !address.is_multiple_of(WORD_BYTES) {
+                return None;
+            }
+            let word = std::ptr::with_exposed_provenance::<usize>(address);
+            // SAFETY: aligned, and between the limit and the base of a stack that is in use, whose pages can be read. Volatile:
+            // it is some frame's, of which the compiler knows nothing here.
+            Some(unsafe { word.read_volatile() })
+        }
     }
 
     /// Says who runs on this stack from now on. One store, into a cache line that is in use.
