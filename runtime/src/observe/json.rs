@@ -89,17 +89,24 @@ impl List {
 /// RFC 8259, section 7.
 fn quote(out: &mut String, text: &str) {
     out.push('"');
-    for char in text.chars() {
-        match char {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            char if char < ' ' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(char)); // to a String: cannot fail
+    let mut left = text;
+    // None of these is a part of a longer character.
+    while let Some(at) = left
+        .bytes()
+        .position(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
+    {
+        out.push_str(&left[..at]);
+        match left.as_bytes()[at] {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            byte => {
+                let _ = write!(out, "\\u{byte:04x}"); // to a String: cannot fail
             }
-            char => out.push(char),
         }
+        left = &left[at + 1..];
     }
+    out.push_str(left);
     out.push('"');
 }
 
