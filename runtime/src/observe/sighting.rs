@@ -10,7 +10,7 @@ use super::backtrace;
 use crate::home::{self, Home, Shared};
 use crate::seam::clock;
 use crate::seam::sync::Arc;
-use crate::stack::Label;
+use crate::stack::{Label, Watermarks};
 use crate::task::{InScope, TaskPtr, Token, WaitReason, WaitsFor};
 
 /// How a coroutine was found.
@@ -32,7 +32,7 @@ pub enum State {
 pub(super) enum Detail {
     /// Who waits for whom.
     Waits,
-    /// And how much stack each has touched: a system call each.
+    /// And how much stack each has touched: a system call for some sixty.
     Stacks,
     /// And what is on the stacks.
     Backtraces,
@@ -86,7 +86,9 @@ pub(super) fn look(home: &Home, detail: Detail) -> View {
     };
     home.settle_account();
     let scale = home.account_scale();
-    let live = home.live_tasks();
+    let mut live = home.live_tasks();
+    live.sort_unstable_by_key(|task| task.context().stack().addresses().start);
+    let mut marks = Watermarks::new();
     let mut sightings: Vec<Sighting> = live
         .iter()
         .map(|&task| {
@@ -94,7 +96,8 @@ pub(super) fn look(home: &Home, detail: Detail) -> View {
             if detail != Detail::Waits {
                 let context = task.context();
                 let stack = context.stack();
-                seen.stack = Some((stack.high_water_bytes(), stack.usable_bytes()));
+                let touched = stack.high_water_bytes_among(&mut marks);
+                seen.stack = Some((touched, stack.usable_bytes()));
             }
             seen.trace = traces.remove(&seen.id);
             seen.ran = scale.map(|scale| {

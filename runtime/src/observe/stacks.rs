@@ -48,7 +48,7 @@ impl StackSite {
 /// Whole pages are counted, and what an earlier coroutine has touched on the same stack counts too: the figure is never
 /// too small for what has happened so far, and says nothing of what has not.
 ///
-/// Cost: one mincore(2) for each coroutine.
+/// Cost: a mincore(2) for each 4 MiB of stacks.
 ///
 /// ```
 /// use runtime::{coroutine, observe};

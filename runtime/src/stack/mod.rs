@@ -46,6 +46,7 @@ use std::{io, num::NonZeroUsize, ops::Range, panic::Location, ptr};
 pub(crate) use layout::BASE_BYTES;
 pub(crate) use registry::for_debugger as registry_for_debugger;
 pub(crate) use stacks::Stacks;
+pub(crate) use watermark::Watermarks;
 
 use crate::{id::Id, sys::memory};
 use layout::{Layout, Slot};
@@ -190,6 +191,11 @@ impl Stack {
     /// 4 MiB of stack.
     pub(crate) fn high_water_bytes(&self) -> usize {
         watermark::high_water_bytes(self.slot().usable(), memory::page_bytes())
+    }
+
+    /// The same, of many in the order of their addresses: neighbours share a call.
+    pub(crate) fn high_water_bytes_among(&self, marks: &mut Watermarks) -> usize {
+        marks.of(self.slot().usable(), memory::page_bytes())
     }
 
     /// Runs `f` on this stack, which nobody else uses, instead of the one that calls. A walk of the stack goes on to
