@@ -336,12 +336,50 @@ fn a_wake_up_from_one_worker_to_another_is_an_arrow_between_their_tracks() {
     });
     let objects = objects(&trace);
     let track_of = |phase: &str| -> HashMap<u64, u64> {
-        let ends = objects.iter().filter(|object| object["ph"] == phase);
+        let ends = objects
+            .iter()
+            .filter(|object| object["ph"] == phase && object["name"] == "wake");
         ends.map(|end| (end["id"].as_u64().unwrap(), end["tid"].as_u64().unwrap()))
             .collect()
     };
     let (from, to) = (track_of("s"), track_of("f"));
     assert!(from.iter().any(|(id, track)| to[id] != *track));
+    let mut wake_ups = trace.wake_ups();
+    let by_the_other = wake_ups.find(|wake_up| {
+        let mut turns = trace.turns();
+        let led_to = turns.find(|turn| turn.id == wake_up.id && turn.from == wake_up.turn);
+        !wake_up.is_spawn && wake_up.by.is_some() && led_to.unwrap().worker != wake_up.thread
+    });
+    assert!(by_the_other.is_some());
+}
+
+#[test]
+fn every_turn_after_a_wait_has_the_wake_up_that_led_to_it() {
+    let trace = traced("led", 1, busy);
+    let turns: Vec<_> = trace
+        .turns()
+        .filter(|turn| turn.worker == "led-0")
+        .collect();
+    let mut checked = 0;
+    for (index, turn) in turns.iter().enumerate() {
+        let mut before = turns[..index].iter().filter(|other| other.id == turn.id);
+        let led_here = trace
+            .wake_ups()
+            .filter(|wake_up| wake_up.id == turn.id && wake_up.turn == turn.from);
+        let is_spawn: Vec<bool> = led_here.map(|wake_up| wake_up.is_spawn).collect();
+        match before.next_back() {
+            Some(before) if before.stop == "yielded" => assert!(is_spawn.is_empty(), "{turn:?}"),
+            Some(_) => assert_eq!(is_spawn, [false], "{turn:?}: {trace}"),
+            None if turn.name == Some("led") => {} // the first coroutine, which nobody spawned
+            None => assert_eq!(is_spawn, [true], "{turn:?}"),
+        }
+        checked += 1;
+    }
+    assert!(checked > 20, "{checked}");
+
+    let calls: Vec<_> = trace.blocking_calls().collect();
+    assert!(calls.iter().any(|call| call.thread == "runtime-blocking"));
+    assert!(calls.iter().all(|call| call.from <= call.to));
 }
 
 #[test]

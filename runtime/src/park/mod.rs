@@ -27,6 +27,7 @@ use std::time::Instant;
 use crate::context::{Context, Suspension};
 use crate::home::{self, Home, Target};
 use crate::interrupts::{Cause, Interrupts, raise};
+use crate::mailbox::Mailbox;
 use crate::recorder::{self, Kind};
 use crate::seam::clock;
 use crate::sys::walk;
@@ -293,13 +294,20 @@ pub(crate) fn tell(task: &TaskRef, message: fn(TaskRef) -> Message) {
     match home::here() {
         Some(home) if std::ptr::eq(home.mailbox, mailbox) => home.obey(message(task.clone())),
         _ if task.get().is_finished() => {}
-        _ => {
-            if recorder::is_on() {
-                home::record_elsewhere(Kind::Send, task.get());
-            }
-            mailbox.send(message(task.clone()));
-        }
+        _ => send(mailbox, task.clone(), message),
     }
+}
+
+/// Sends a message for `task` to its home worker, which is another than this thread's.
+pub(crate) fn send(
+    mailbox: &'static Mailbox<Message>,
+    task: TaskRef,
+    message: fn(TaskRef) -> Message,
+) {
+    if recorder::is_on() {
+        home::record_elsewhere(Kind::Send, task.get());
+    }
+    mailbox.send(message(task));
 }
 
 fn waker_of(task: TaskRef) -> Waker {

@@ -205,7 +205,7 @@ impl Wakeup {
             Wakeup::Done => {}
             Wakeup::Coroutine(task, mailbox) => {
                 if !task.get().is_finished() {
-                    mailbox.send(Message::Wake(task));
+                    park::send(mailbox, task, Message::Wake);
                 }
             }
             Wakeup::Thread(unparker) => unparker.unpark(),

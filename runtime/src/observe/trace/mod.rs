@@ -130,6 +130,37 @@ pub struct Turn<'a> {
     pub stop: &'static str,
 }
 
+/// What made a coroutine runnable, and the turn that this led to: an arrow of the viewers.
+#[derive(Clone, Debug)]
+pub struct WakeUp<'a> {
+    /// The coroutine's number.
+    pub id: u64,
+    /// The coroutine's name, if it has one.
+    pub name: Option<&'a str>,
+    /// The number of the coroutine that did it; none for a timer, a descriptor, or a thread that is no worker.
+    pub by: Option<u64>,
+    /// The name of the thread that it was done on: a worker, or another.
+    pub thread: &'a str,
+    /// When that was, from the start of the trace.
+    pub at: Duration,
+    /// When the [`Turn`] began: after that, or a moment before, for where a worker goes from one turn to the next both
+    /// begin and end there, whomever it wakes in between.
+    pub turn: Duration,
+    /// The coroutine was spawned, not woken.
+    pub is_spawn: bool,
+}
+
+/// A call that has run on the pool of [`spawn_blocking`](crate::spawn_blocking).
+#[derive(Clone, Debug)]
+pub struct BlockingCall<'a> {
+    /// The name of the thread that it ran on.
+    pub thread: &'a str,
+    /// When it began, from the start of the trace.
+    pub from: Duration,
+    /// When it returned.
+    pub to: Duration,
+}
+
 impl Trace {
     fn empty() -> Self {
         Trace {
@@ -167,6 +198,10 @@ impl Trace {
                 trace.labels.extend(ring.labels());
             }
         }
+        // In the order of their numbers.
+        trace
+            .lanes
+            .sort_by(|a, b| (a.name.len(), &a.name).cmp(&(b.name.len(), &b.name)));
         trace.lanes.extend(outside(is_of_it, told));
         trace
     }
@@ -201,6 +236,44 @@ impl Trace {
                 from: Duration::from_nanos(event.from),
                 to: Duration::from_nanos(event.to),
                 stop: text_of(stop),
+            })
+        })
+    }
+
+    /// All spawns and wake-ups that led to a turn of the trace, by the beginnings of those turns.
+    ///
+    /// ```
+    /// use runtime::{observe::trace, spawn};
+    ///
+    /// trace::start();
+    /// let child = runtime::run(|| spawn(|| runtime::coroutine::current().id()).join().unwrap());
+    /// let trace = trace::stop();
+    /// let spawned = trace.wake_ups().find(|wake_up| wake_up.id == child.get()).unwrap();
+    /// assert!(spawned.is_spawn && spawned.by.is_some());
+    /// ```
+    ///
+    /// Cost: goes through the whole trace, in O(n log n), before it returns the first.
+    pub fn wake_ups(&self) -> impl Iterator<Item = WakeUp<'_>> {
+        flow::arrows(self).into_iter().map(|arrow| WakeUp {
+            id: arrow.id,
+            name: self.name_of(arrow.id),
+            by: (arrow.by != 0).then_some(arrow.by),
+            thread: &self.lanes[arrow.from.lane].name,
+            at: Duration::from_nanos(arrow.from.ns),
+            turn: Duration::from_nanos(arrow.turn),
+            is_spawn: arrow.is_spawn,
+        })
+    }
+
+    /// All blocking calls that have returned, thread by thread, each by its beginning.
+    pub fn blocking_calls(&self) -> impl Iterator<Item = BlockingCall<'_>> {
+        self.lanes.iter().flat_map(|lane| {
+            let events = lane.events.iter().map(|entry| &entry.event);
+            let calls = events.filter(|event| event.kind == Kind::Call);
+            calls.map(|event| BlockingCall {
+                thread: &lane.name,
+                from: Duration::from_nanos(event.from),
+                to: Duration::from_nanos(event.to),
             })
         })
     }
