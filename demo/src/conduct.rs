@@ -18,7 +18,7 @@ use std::process::{self, ChildStdout, Command, ExitStatus, Stdio};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cleanup::Cleanup;
-use crate::figure::Timeline;
+use crate::figure::{Timeline, Trace};
 use crate::lab::Event;
 use crate::options::Options;
 use crate::progress::Progress;
@@ -54,6 +54,8 @@ pub struct Harvest {
     pub rows: Vec<Row>,
     /// Who it saw run when.
     pub timelines: Vec<Timeline>,
+    /// What it saw from inside.
+    pub traces: Vec<Trace>,
     /// What it should have measured but could not.
     pub failures: Vec<String>,
     /// Why it was not tied to a CPU; `None` if it was.
@@ -107,6 +109,7 @@ fn note(event: Event, progress: &Progress, harvest: &mut Harvest) -> bool {
     match event {
         Event::Row(row) => harvest.rows.push(row),
         Event::Timeline(timeline) => harvest.timelines.push(timeline),
+        Event::Trace(trace) => harvest.traces.push(trace),
         Event::Progress { what, done, total } => progress.show(&what, done, total),
         Event::Unpinned(why) => harvest.unpinned = Some(why),
         Event::Failure(what) => harvest.failures.push(what),

@@ -5,6 +5,7 @@
 //! | `ladder`   | a bar for each row, logarithmic, with its spread            | [`Figure::ladder`]         |
 //! | `lines`    | a line for each series over units or bytes, both logarithmic | [`Figure::lines`]          |
 //! | [`Timeline`] | a lane for each unit, a box for each time it ran            | a body, with [`crate::lab::Lab::timeline`] |
+//! | [`Trace`]    | the same with what each did otherwise, and arrows between them | a body, with [`crate::lab::Lab::trace`] |
 //!
 //! A figure is derived from the rows, so that it cannot say anything else than the table.
 #![forbid(unsafe_code)]
@@ -273,6 +274,68 @@ pub struct Lane {
     /// When it ran, ascending: from and to, in nanoseconds since the timeline began. A point in time (a tick)
     /// is a span without length.
     pub spans: Vec<(u64, u64)>,
+}
+
+/// What threads and coroutines did, and who started whom.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// What was run, in a few words.
+    pub title: String,
+    /// Threads and coroutines, one below the other.
+    pub lanes: Vec<Course>,
+    /// Who made whom runnable.
+    pub wake_ups: Vec<Arrow>,
+    /// The same as lines of text, at most 100 columns wide.
+    pub text: String,
+}
+
+/// What one of them did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Course {
+    /// What it is called: `"worker-0"`, `"producer"`.
+    pub name: String,
+    /// What it is.
+    pub body: Body,
+    /// Ascending; where there is none, it did nothing or was not there.
+    pub spans: Vec<Span>,
+}
+
+/// What it did from when to when, in nanoseconds since the trace began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Span {
+    /// Its beginning.
+    pub from: u64,
+    /// Its end.
+    pub to: u64,
+    /// What it did.
+    pub state: State,
+}
+
+/// What a coroutine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It waits for something.
+    Waits,
+    /// It could run, but another does.
+    Ready,
+    /// It runs.
+    Runs,
+}
+
+/// One of the lanes made another runnable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arrow {
+    /// When, in nanoseconds since the trace began.
+    pub at: u64,
+    /// Which did it: an index into the lanes.
+    pub from: usize,
+    /// Which could run from then on.
+    pub to: usize,
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!   conduct ── starts, waits ─────────> one thread, pinned, dies with its parent
 //!      ^                                   Lab
 //!      │                                   ├─ measure: warm up, sample, summarise
-//!      └── stdout: one JSON line per ───── └─ send: Row, Timeline, Progress, Failure, Done
+//!      └── stdout: one JSON line per ───── └─ send: Row, Timeline, Trace, Progress, Failure, Done
 //!          event
 //! ```
 //!
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::experiments::Experiment;
-use crate::figure::Timeline;
+use crate::figure::{Timeline, Trace};
 use crate::options::Options;
 use crate::os::{Pin, allowed_cpus, share_a_core};
 use crate::report::{Body, Effort, Row};
@@ -34,6 +34,8 @@ pub enum Event {
     Row(Row),
     /// Who ran when.
     Timeline(Timeline),
+    /// What threads and coroutines did, and who started whom.
+    Trace(Trace),
     /// How far the current row has come: for the progress bar only.
     Progress {
         /// What is being measured.
@@ -237,6 +239,11 @@ impl Lab {
     /// Reports who ran when.
     pub fn timeline(&mut self, timeline: Timeline) {
         self.send(&Event::Timeline(timeline));
+    }
+
+    /// Reports what threads and coroutines did, and who started whom.
+    pub fn trace(&mut self, trace: Trace) {
+        self.send(&Event::Trace(trace));
     }
 
     /// Reports a row as it is.

@@ -8,7 +8,7 @@ use crate::environment::Environment;
 use crate::experiments;
 use crate::report::{Effort, Layout, Report, Section};
 use crate::text::claims::claims;
-use crate::text::lanes::lanes;
+use crate::text::lanes::{lanes, traced};
 use crate::text::matrix::matrix;
 use crate::text::table::table;
 use crate::text::versus::versus;
@@ -95,6 +95,10 @@ impl Printer {
         writeln!(self.out)?;
         for timeline in &section.timelines {
             self.lines(&lanes(timeline))?;
+            writeln!(self.out)?;
+        }
+        for trace in &section.traces {
+            self.lines(&traced(trace))?;
             writeln!(self.out)?;
         }
         self.verdict(section)?;

@@ -8,7 +8,7 @@
 //!                        │                  words{metric: text}, note, skipped
 //!                        ├─ verdict     outcome, why
 //!                        ├─ answers[]   claim, outcome, value, why      (to the claims of `comparison`)
-//!                        ├─ figures[], timelines[]                      (see `figure`)
+//!                        ├─ figures[], timelines[], traces[]            (see `figure`)
 //!                        ├─ cautions[], failures[]
 //!                        └─ environment
 //! ```
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::comparison::Answer;
 use crate::environment::Environment;
 use crate::excerpt::Excerpt;
-use crate::figure::{Figure, Timeline};
+use crate::figure::{Figure, Timeline, Trace};
 use crate::stats::Summary;
 
 /// The whole answer of one run of the demo: the top-level JSON object.
@@ -89,6 +89,8 @@ pub struct Section {
     pub figures: Vec<Figure>,
     /// Who ran when, where the section watched that.
     pub timelines: Vec<Timeline>,
+    /// The same from inside: who could have run, and who started whom.
+    pub traces: Vec<Trace>,
     /// Why the numbers may not be trusted as they stand; empty when nothing speaks against them.
     pub cautions: Vec<String>,
     /// What could not be measured although it should have been; if not empty, the exit status is 1.
@@ -297,6 +299,7 @@ pub mod tests {
             answers: vec![],
             figures: vec![],
             timelines: vec![],
+            traces: vec![],
             cautions: vec![],
             failures: vec![],
             environment: Environment::default(),

@@ -47,10 +47,12 @@ fn conclude(experiment: &dyn Experiment, effort: Effort, bodies: [conduct::Harve
 
     let mut rows = Vec::new();
     let mut timelines = Vec::new();
+    let mut traces = Vec::new();
     let mut failures = Vec::new();
     for body in bodies {
         rows.extend(body.rows);
         timelines.extend(body.timelines);
+        traces.extend(body.traces);
         failures.extend(body.failures);
     }
     cautions.extend(wide_rows(&rows));
@@ -73,6 +75,7 @@ fn conclude(experiment: &dyn Experiment, effort: Effort, bodies: [conduct::Harve
         answers,
         figures,
         timelines,
+        traces,
         cautions,
         failures,
         environment,

@@ -27,13 +27,14 @@ pub struct Ink {
 }
 
 /// The roles by number, which are their names in the style sheet: `f-thread`, `s-thread`.
-const ROLES: [&str; 6] = [
+const ROLES: [&str; 7] = [
     "text",
     "faint",
     "baseline",
     "coroutine",
     "thread",
     "process",
+    "ready",
 ];
 
 /// The third number of a colour that is an ink.
@@ -44,6 +45,9 @@ impl Ink {
     pub const TEXT: Ink = Ink { role: 0, dash: 0 };
     /// Axes and grids.
     pub const FAINT: Ink = Ink { role: 1, dash: 0 };
+
+    /// Who could run and does not.
+    pub const READY: Ink = Ink { role: 6, dash: 0 };
 
     /// The ink of `body`.
     pub fn of(body: Body) -> Ink {

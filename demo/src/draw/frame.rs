@@ -1,4 +1,4 @@
-//! What all figures have around them: the x axis with its grid, and the marks that stand on it.
+//! What figures have around them: the x axis with its grid, the marks that stand on it, the places of a legend.
 //!
 //! ```text
 //!       L2     vm.max_map_count      labels of marks, in as many rows as they need
@@ -105,6 +105,23 @@ pub fn mark_labels<'a>(
     texts.into_iter().zip(spots).map(label).collect()
 }
 
+/// Where each entry of a legend begins, given how wide it is, from the legend's own corner: beside each other while the
+/// width of `all` does.
+pub fn in_rows(widths: impl IntoIterator<Item = f64>, all: f64) -> Vec<Spot> {
+    /// What is left free behind an entry.
+    const GAP: f64 = 18.0;
+    let (mut x, mut y) = (0.0, 0.0);
+    let place = |width: f64| {
+        if x > 0.0 && x + width > all {
+            (x, y) = (0.0, y + LINE);
+        }
+        let place = (x, y);
+        x += width + GAP;
+        place
+    };
+    widths.into_iter().map(place).collect()
+}
+
 /// How high all the rows of `labels` are.
 pub fn height(labels: &[MarkLabel<'_>]) -> f64 {
     let rows = labels.iter().map(|label| label.row + 1).max().unwrap_or(0);
@@ -116,6 +133,13 @@ mod tests {
     use super::*;
     use crate::figure::{Axis, Side};
     use crate::report::Unit;
+
+    #[test]
+    fn a_legend_that_is_too_long_goes_on_below() {
+        let places = in_rows([100.0; 6], 340.0);
+        assert!(places.iter().all(|&(x, _)| x + 100.0 <= 340.0));
+        assert_eq!(places[2..4], [(236.0, 0.0), (0.0, LINE)]);
+    }
 
     #[test]
     fn marks_that_are_close_have_labels_in_different_rows() {

@@ -6,12 +6,12 @@ use super::canvas::{Align, Canvas, Ink, svg};
 use super::frame::{Frame, LINE};
 use super::labels::{fitted, width};
 use super::scale::Scale;
-use crate::figure::{Axis, Lane, Timeline};
+use crate::figure::{Axis, Timeline};
 use crate::report::Unit;
 
 /// How high a lane is, and the box in it.
-const LANE: f64 = 24.0;
-const BOX: f64 = 16.0;
+pub(super) const LANE: f64 = 24.0;
+pub(super) const BOX: f64 = 16.0;
 
 /// The timeline as an `<svg>` element.
 pub fn draw(timeline: &Timeline, format: Format) -> Option<String> {
@@ -40,33 +40,50 @@ pub fn draw(timeline: &Timeline, format: Format) -> Option<String> {
             let name = fitted(&lane.name, left - 10.0);
             canvas.text(&name, (left - 8.0, middle), Align::Right, Ink::TEXT);
             canvas.line((left, middle), (frame.right, middle), Ink::FAINT, 1);
-            boxes(canvas, lane, &scale, Ink::of(timeline.body), middle);
+            boxes(
+                canvas,
+                &lane.spans,
+                &scale,
+                Ink::of(timeline.body),
+                (middle, BOX),
+            );
         }
     }))
 }
 
-/// The boxes of one lane. Those that touch on the screen become one: a thousand would be a large file and the same
-/// picture.
-fn boxes(canvas: &Canvas<'_>, lane: &Lane, scale: &Scale, ink: Ink, middle: f64) {
+/// The boxes of one lane, around its `middle`. Those that touch on the screen become one: a thousand would be a large file
+/// and the same picture.
+pub(super) fn boxes(
+    canvas: &Canvas<'_>,
+    spans: &[(u64, u64)],
+    scale: &Scale,
+    ink: Ink,
+    (middle, height): (f64, f64),
+) {
     let pixels = |&(from, to): &(u64, u64)| {
         let (from, to) = (scale.at(from as f64).round(), scale.at(to as f64).round());
         (from, to.max(from + 1.0))
     };
     let mut merged: Vec<(f64, f64)> = Vec::new();
-    for (from, to) in lane.spans.iter().map(pixels) {
+    for (from, to) in spans.iter().map(pixels) {
         match merged.last_mut() {
             Some(last) if from <= last.1 => last.1 = last.1.max(to),
             _ => merged.push((from, to)),
         }
     }
     for (from, to) in merged {
-        canvas.bar((from, middle - BOX / 2.0), (to, middle + BOX / 2.0), ink);
+        canvas.bar(
+            (from, middle - height / 2.0),
+            (to, middle + height / 2.0),
+            ink,
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figure::Lane;
     use crate::report::Body;
 
     fn timeline(spans: Vec<(u64, u64)>) -> Timeline {

@@ -15,7 +15,7 @@
 
 use super::Format;
 use super::canvas::{Align, Canvas, DASHES, Ink, Spot, svg};
-use super::frame::{Frame, LINE, height, mark_labels};
+use super::frame::{Frame, LINE, height, in_rows, mark_labels};
 use super::labels::{fitted, width};
 use super::scale::{Scale, Tick};
 use crate::figure::{Figure, Mark, Point, Series, Side};
@@ -59,7 +59,8 @@ pub fn draw(figure: &Figure, format: Format) -> Option<String> {
     };
     let styles = styles(&figure.series);
     let legend_top = frame.bottom + 2.0 * LINE + 12.0;
-    let places = legend(&styles, all);
+    let rooms = styles.iter().map(|style| SAMPLE + width(&style.name));
+    let places = in_rows(rooms, all);
     let rows = places.last().map_or(0.0, |&(_, y)| y / LINE + 1.0);
     let size = (all, legend_top + rows * LINE + 4.0);
     Some(svg(size, &figure.title, |canvas| {
@@ -166,24 +167,8 @@ fn y_marks(canvas: &Canvas<'_>, frame: &Frame, scale: &Scale, mut marks: Vec<&Ma
     }
 }
 
-/// The width of a legend's line and dot, and what is left free behind its text.
+/// The width of a legend's line and dot.
 const SAMPLE: f64 = 36.0;
-const GAP: f64 = 18.0;
-
-/// Where each entry of the legend begins, from the legend's own corner.
-fn legend(styles: &[Style], all: f64) -> Vec<Spot> {
-    let (mut x, mut y) = (0.0, 0.0);
-    let mut places = Vec::with_capacity(styles.len());
-    for style in styles {
-        let room = SAMPLE + width(&style.name) + GAP;
-        if x > 0.0 && x + room - GAP > all {
-            (x, y) = (0.0, y + LINE);
-        }
-        places.push((x, y));
-        x += room;
-    }
-    places
-}
 
 fn entry(canvas: &Canvas<'_>, style: &Style, (x, middle): Spot, all: f64) {
     canvas.line((x + 2.0, middle), (x + 30.0, middle), style.ink, 2);
@@ -266,15 +251,5 @@ mod tests {
     fn without_points_there_is_nothing_to_draw() {
         let empty = figure(vec![]).mark(Side::X, 1.0, "limit", None);
         assert_eq!(draw(&empty, Format::Wide), None);
-    }
-
-    #[test]
-    fn a_legend_that_is_too_long_goes_on_below() {
-        let all: Vec<Series> = (0..6)
-            .map(|i| series(&format!("series number {i}"), Body::Thread))
-            .collect();
-        let places = legend(&styles(&all), 340.0);
-        assert!(places.iter().all(|&(x, _)| x < 340.0));
-        assert!(places.last().unwrap().1 >= LINE);
     }
 }

@@ -9,6 +9,7 @@
 //! | [`ladder`]   | bars, one above the other                                                |
 //! | [`lines`]    | lines with dots                                                          |
 //! | [`lanes`]    | who ran when                                                             |
+//! | [`trace`]    | who ran, could have run and waited when, and who woke whom               |
 //!
 //! Each is drawn twice, [`Format::Wide`] for a screen or paper and [`Format::Narrow`] for a phone, because letters that
 //! shrink with a figure cannot be read. The page shows one of the two.
@@ -21,8 +22,9 @@ mod ladder;
 mod lanes;
 mod lines;
 mod scale;
+mod trace;
 
-use crate::figure::{Figure, Kind, Timeline};
+use crate::figure::{Figure, Kind, Timeline, Trace};
 
 /// For what a figure is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,4 +59,9 @@ pub fn figure(figure: &Figure, format: Format) -> Option<String> {
 /// The timeline as an `<svg>` element; `None` if nobody ran.
 pub fn timeline(timeline: &Timeline, format: Format) -> Option<String> {
     lanes::draw(timeline, format)
+}
+
+/// The trace as an `<svg>` element; `None` if nobody ran.
+pub fn trace(trace: &Trace, format: Format) -> Option<String> {
+    trace::draw(trace, format)
 }

@@ -26,7 +26,7 @@
 //!   [`Figure::mark`] for limits and targets. Without it a section with one numeric metric gets a ladder.
 //! - Rows that are no numbers: a metric of [`Unit::Words`], its text in [`Row::words`], reported with
 //!   [`Lab::words`]. With [`Layout::Matrix`] the table has a line for each label and a column for each body.
-//! - Timelines: [`Lab::timeline`] from any body.
+//! - Timelines: [`Lab::timeline`] from any body; traces: [`Lab::trace`].
 //!
 //! A body starts pinned to one CPU; [`Lab::unpin`] gives it all. How long it may take stands at [`Effort`].
 //!

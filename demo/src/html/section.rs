@@ -5,7 +5,7 @@ use super::element::{Html, classed, element, headed, join, list, said, with};
 use super::verdict_badge;
 use crate::draw::{self, Format};
 use crate::excerpt::Excerpt;
-use crate::figure::{Figure, Timeline, full_label};
+use crate::figure::{Figure, Timeline, Trace, full_label};
 use crate::matrix::{Matrix, notes};
 use crate::quantity::Scale;
 use crate::report::{Body, Layout, Metric, Row, Section, Unit};
@@ -30,6 +30,7 @@ pub fn section(section: &Section, given: &[String]) -> Html {
         headed("h3", "What is run", list("", method)),
         join(section.figures.iter().map(figure)),
         join(section.timelines.iter().map(timeline)),
+        join(section.traces.iter().map(trace)),
         headed("h3", "The numbers", table),
         rows.notes(),
         columns(&section.metrics),
@@ -46,6 +47,16 @@ fn figure(figure: &Figure) -> Html {
 
 fn timeline(timeline: &Timeline) -> Html {
     drawn(&timeline.title, |format| draw::timeline(timeline, format))
+}
+
+/// The drawing, and below it, for who wants it, the text.
+fn trace(trace: &Trace) -> Html {
+    let summary = element("summary", [Html::text("The same as text")]);
+    let text = element("pre", [Html::text(&trace.text)]);
+    join([
+        drawn(&trace.title, |format| draw::trace(trace, format)),
+        element("details", [summary, text]),
+    ])
 }
 
 fn drawn(title: &str, draw: impl Fn(Format) -> Option<String>) -> Html {

@@ -1,7 +1,7 @@
 use super::page;
 use crate::comparison::{Answer, Feature, Place};
 use crate::excerpt::Excerpt;
-use crate::figure::{Axis, Figure, Lane, Over, Timeline};
+use crate::figure::{Arrow, Axis, Course, Figure, Lane, Over, Span, State, Timeline, Trace};
 use crate::report::tests::section;
 use crate::report::{Body, Effort, Layout, Metric, Outcome, Report, Row, Section, Unit, Verdict};
 use crate::stats::Summary;
@@ -50,6 +50,24 @@ fn everything() -> Section {
                 name: EVIL.into(),
                 spans: vec![(0, 10)],
             }],
+        }],
+        traces: vec![Trace {
+            title: EVIL.into(),
+            lanes: vec![Course {
+                name: EVIL.into(),
+                body: Body::Coroutine,
+                spans: vec![Span {
+                    from: 0,
+                    to: 10,
+                    state: State::Runs,
+                }],
+            }],
+            wake_ups: vec![Arrow {
+                at: 5,
+                from: 0,
+                to: 0,
+            }],
+            text: EVIL.into(),
         }],
         cautions: vec![EVIL.into()],
         failures: vec![EVIL.into()],
@@ -103,8 +121,8 @@ fn the_page_is_well_formed_and_needs_nothing_else_whatever_it_is_told() {
     let names: Vec<String> = tags.iter().filter_map(|tag| name_of(tag)).collect();
     let count = |name: &str| names.iter().filter(|other| *other == name).count();
     assert_eq!((count("script"), count("link"), count("img")), (0, 0, 0));
-    // Two figures and a timeline in each of two sections, each for two formats.
-    assert_eq!((count("figure"), count("svg")), (6, 12));
+    // Two figures, a timeline and a trace in each of two sections, each for two formats.
+    assert_eq!((count("figure"), count("svg")), (8, 16));
     assert_eq!(count("table"), 3);
     for tag in tags {
         // What stands between quotes may say anything.

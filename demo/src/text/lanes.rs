@@ -1,8 +1,8 @@
-//! Who ran when, as lanes of characters.
+//! Who ran when, as lanes of characters; a trace, which has a text of its own.
 #![forbid(unsafe_code)]
 
 use super::{COLUMNS, hanging, width};
-use crate::figure::{Lane, Timeline};
+use crate::figure::{Lane, Timeline, Trace};
 use crate::quantity::with_unit;
 use crate::report::Unit;
 
@@ -41,6 +41,15 @@ pub fn lanes(timeline: &Timeline) -> Vec<String> {
             "  {name:<name_width$}  {}",
             drawn(lane, end, cells)
         ));
+    }
+    lines
+}
+
+/// A trace: its own text below its title.
+pub fn traced(trace: &Trace) -> Vec<String> {
+    let mut lines = hanging("  ", &trace.title);
+    for line in trace.text.lines() {
+        lines.push(format!("  {line}").chars().take(COLUMNS).collect());
     }
     lines
 }
@@ -105,6 +114,20 @@ mod tests {
         assert!(a.starts_with("###") && a.ends_with("--+"), "{a}");
         assert!(b.starts_with("---") && b.ends_with("##|"), "{b}");
         assert_eq!(a.len(), COLUMNS - 5);
+    }
+
+    #[test]
+    fn a_trace_is_its_text_cut_to_the_terminal() {
+        let trace = Trace {
+            title: "two workers".into(),
+            lanes: vec![],
+            wake_ups: vec![],
+            text: format!("main  {}\n# runs", "#".repeat(COLUMNS)),
+        };
+        let lines = traced(&trace);
+        assert_eq!(lines[0], "  two workers");
+        assert!(lines[1].starts_with("  main  ##") && lines[1].len() == COLUMNS);
+        assert_eq!(lines[2], "  # runs");
     }
 
     #[test]

@@ -23,7 +23,7 @@ fn one_run_writes_report_json_and_csv() {
     let file = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     let (html, json, csv) = (file("r.html"), file("r.json"), file("r.csv"));
     let files = ["--report", &html, "--json", &json, "--csv", &csv];
-    let output = demo(&[&["run", "switch", "--quick"][..], &files].concat());
+    let output = demo(&[&["run", "scheduling", "--quick"][..], &files].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     for name in [&html, &json, &csv] {
         let line = format!("Written: {name}");
@@ -45,12 +45,87 @@ fn one_run_writes_report_json_and_csv() {
         assert!(!page.contains(loads), "{loads}");
     }
 
+    // What its trace saw has a figure and a text there, and the text is on the terminal, too.
+    let (_, drawn) = page.split_once("as observe::trace saw them").unwrap();
+    let (figure, text) = drawn.split_once("<details>").unwrap();
+    let (text, _) = text.split_once("</details>").unwrap();
+    for name in ["worker-0", "worker-1", "main", "producer", "hog"] {
+        // One for each of two formats.
+        assert_eq!(figure.matches(&format!(">{name}</text>")).count(), 2);
+        for text in [text, stdout(&output)] {
+            let is_lane = |line: &str| {
+                let line = line.trim_start_matches("<summary>The same as text</summary><pre>");
+                line.trim_start().starts_with(name) && line.contains('#')
+            };
+            assert!(text.lines().any(is_lane), "{name}: {text}");
+        }
+    }
+
     let json: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    is_a_look_inside(&json["sections"][0]["traces"][0]);
     let rows = json["sections"][0]["rows"].as_array().unwrap();
     let csv = fs::read_to_string(csv).unwrap();
     assert!(csv.starts_with("section,label,body,"));
     assert_eq!(csv.lines().count(), 1 + rows.len());
     fs::remove_dir_all(directory).unwrap();
+}
+
+/// Whether that is the trace of `scheduling`, whatever the machine did meanwhile.
+fn is_a_look_inside(trace: &Value) {
+    let lanes = trace["lanes"].as_array().unwrap();
+    let documented = [
+        (trace, "title, lanes, wake_ups, text"),
+        (&lanes[0], "name, body, spans"),
+        (&lanes[0]["spans"][0], "from, to, state"),
+        (&trace["wake_ups"][0], "at, from, to"),
+    ];
+    for (object, expected) in documented {
+        assert_eq!(fields(object), names(expected));
+    }
+    let lane = |name: &str| {
+        let found = lanes.iter().position(|lane| lane["name"] == name);
+        found.unwrap_or_else(|| panic!("no lane {name}: {trace}"))
+    };
+    let spans = |lane: &Value| -> Vec<(u64, u64, String)> {
+        let spans = lane["spans"].as_array().unwrap().iter();
+        let number = |value: &Value| value.as_u64().unwrap();
+        let span = |span: &Value| {
+            let state = span["state"].as_str().unwrap();
+            (number(&span["from"]), number(&span["to"]), state.to_owned())
+        };
+        spans.map(span).collect()
+    };
+    assert!(lane("worker-0") < lane("worker-1") && lane("runtime-blocking") < lane("main"));
+    for lane in lanes {
+        let is_thread = lane["body"] == "thread";
+        for pair in spans(lane).windows(2) {
+            let (before, after) = (&pair[0], &pair[1]);
+            // What a coroutine does follows without a gap.
+            assert!(
+                before.1 == after.0 || is_thread && before.1 < after.0,
+                "{lane}"
+            );
+        }
+    }
+    let hog = spans(&lanes[lane("hog")]);
+    assert_eq!(hog[0].2, "ready", "{hog:?}");
+    let computes = |span: &(u64, u64, String)| span.2 == "runs" && span.1 - span.0 >= 2_000_000;
+    assert!(hog.iter().any(computes), "{hog:?}");
+
+    let has_woken = |from: &str, to: &str| {
+        let mut wake_ups = trace["wake_ups"].as_array().unwrap().iter();
+        wake_ups.any(|wake_up| wake_up["from"] == lane(from) && wake_up["to"] == lane(to))
+    };
+    for name in ["hog", "producer", "ticker", "reader"] {
+        assert!(has_woken("main", name), "{name}: {trace}");
+    }
+    assert!(has_woken("hog", "consumer"), "{trace}");
+    // One of them has to wait for the other now and then.
+    let [there, back] = [("producer", "consumer"), ("consumer", "producer")];
+    assert!(
+        has_woken(there.0, there.1) || has_woken(back.0, back.1),
+        "{trace}"
+    );
 }
 
 #[test]
@@ -130,6 +205,11 @@ fn documented(readme: &str, head: &str) -> BTreeSet<String> {
     rows.flat_map(fields).collect()
 }
 
+/// Those of a list, as `{name, unit, ...}` in the text of a table's cell.
+fn names(list: &str) -> BTreeSet<String> {
+    list.split(", ").map(String::from).collect()
+}
+
 fn fields(json: &Value) -> BTreeSet<String> {
     json.as_object()
         .expect("an object")
@@ -154,7 +234,6 @@ fn the_json_has_the_fields_that_the_readme_documents_and_no_other() {
     for (head, object) in objects {
         assert_eq!(documented(&readme, head), fields(object), "{head}");
     }
-    let names = |text: &str| -> BTreeSet<String> { text.split(", ").map(String::from).collect() };
     let golden = [
         (&section["metrics"][0], "name, unit, meaning"),
         (&section["verdict"], "outcome, why"),

@@ -11,6 +11,7 @@
 //! (getrusage) and stops a traced program at each system call ([`os::system_calls`]).
 #![forbid(unsafe_code)]
 
+mod inside;
 mod verdict;
 
 use std::collections::HashSet;
@@ -332,6 +333,9 @@ impl Experiment for Scheduling {
              yield_now. getrusage counts the kernel's context switches; a traced child (ptrace) stops at each \
              system call."
                 .to_owned(),
+            "After that nothing is measured: a trace shows some milliseconds of two workers from inside. `hog` computes \
+             2 ms without a yield, and `consumer`, on its worker, has to wait."
+                .to_owned(),
         ]
     }
 
@@ -372,7 +376,9 @@ impl Experiment for Scheduling {
         if let Some(path) = lab.options.path(TRACE.name) {
             write_trace(path)?;
         }
-        order(lab, Body::Coroutine, three_coroutines)
+        order(lab, Body::Coroutine, three_coroutines)?;
+        lab.trace(inside::look()?);
+        Ok(())
     }
 
     fn thread(&self, lab: &mut Lab) -> io::Result<()> {
@@ -401,9 +407,10 @@ impl Experiment for Scheduling {
     }
 
     fn code(&self) -> Vec<Excerpt> {
-        let source = include_str!("mod.rs");
-        ["unit", "pause"]
-            .map(|name| Excerpt::of(file!(), source, name))
+        let here = (file!(), include_str!("mod.rs"));
+        let inside = (inside::FILE, include_str!("inside.rs"));
+        [(here, "unit"), (here, "pause"), (inside, "trace")]
+            .map(|((file, source), name)| Excerpt::of(file, source, name))
             .into()
     }
 
