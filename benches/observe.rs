@@ -1,8 +1,8 @@
 //! What it costs to look inside: a turn and a spawn while nobody looks, while time is accounted for, while a watchdog
 //! watches, and while events are recorded; and a dump of 10,000 coroutines.
 //!
-//! A yield is one event, a turn; a spawn and join are three: the spawn, the child's turn, its parent's wake-up or
-//! the rest of its turn. What an event costs is the difference to the same without, divided by their number.
+//! A yield is one event, a turn; a spawn and join are two, the spawn and the child's turn. What an event costs is the
+//! difference to the same without, divided by their number.
 //!
 //! `cargo bench --bench observe`
 #![deny(unsafe_code)]
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use common::report::Target::{AtMost, Open};
 use common::series::Series;
-use common::{Bench, Contest, MS, NS, peers};
+use common::{Bench, Contest, MS, NS, Table, peers};
 use runtime::observe::{self, trace};
 use runtime::{Builder, coroutine, yield_now};
 
@@ -75,21 +75,28 @@ fn turns(bench: &mut Bench) {
     let Some(table) = contest.run(bench) else {
         return;
     };
-    let added = |name: &str| {
-        let (on, off) = (table.series(name), table.series("nobody looks"));
-        let pairs = on.values.iter().zip(&off.values);
-        let values = pairs.map(|(on, off)| on - off).collect();
-        Series {
-            values,
-            ..Series::new(name)
-        }
-    };
-    let text = |name: &str| format!("{title}: {name} - nobody looks, ns per event");
+    report_added(bench, &table, 1.0);
     let report = &mut bench.report;
-    report.figure(&text("traced"), &added("traced"), AtMost(20.0));
-    report.figure(&text("accounted"), &added("accounted"), Open);
-    report.figure(&text("watched"), &added("watched"), Open);
     report.ratio(&table, "nobody looks", "raw pair", AtMost(2.7));
+}
+
+/// What each onlooker adds to an operation of so many events.
+fn report_added(bench: &mut Bench, table: &Table, events: f64) {
+    let off = table.series("nobody looks");
+    let onlookers = [
+        ("traced", AtMost(20.0)),
+        ("accounted", Open),
+        ("watched", Open),
+    ];
+    for (name, target) in onlookers {
+        let pairs = table.series(name).values.iter().zip(&off.values);
+        let added = Series {
+            values: pairs.map(|(on, off)| (on - off) / events).collect(),
+            ..Series::new(name)
+        };
+        let text = format!("{}: {name} - nobody looks, ns per event", table.title);
+        bench.report.figure(&text, &added, target);
+    }
 }
 
 /// Two that yield to each other, as many times together.
@@ -126,9 +133,7 @@ fn spawns(bench: &mut Bench) {
     let Some(table) = contest.run(bench) else {
         return;
     };
-    for name in ["accounted", "watched", "traced"] {
-        bench.report.ratio(&table, name, "nobody looks", Open);
-    }
+    report_added(bench, &table, 2.0);
 }
 
 fn spawn_each(spawns: u64) -> Duration {

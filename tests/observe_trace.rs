@@ -314,6 +314,30 @@ fn a_trace_tells_who_ran_why_it_stopped_and_who_woke_it() {
 }
 
 #[test]
+fn where_a_coroutine_was_spawned_is_told_whether_it_has_one_turn_or_several() {
+    let mut lines = Vec::new();
+    let trace = traced("spawned", 2, || {
+        runtime::spawn(|| ()).join().unwrap();
+        runtime::spawn(yield_now).join().unwrap();
+        named("named", || ()).join().unwrap();
+        lines.extend([line!() - 3, line!() - 2]);
+    });
+    let is_turn = |object: &&Value| object["cat"] == "coroutine" && object["name"] != "spawned";
+    let objects = objects(&trace);
+    let turns: Vec<_> = objects.iter().filter(is_turn).collect();
+    assert!(turns.len() >= 4, "{turns:?}");
+    let sites: Vec<_> = turns
+        .iter()
+        .filter_map(|turn| turn["args"]["spawned_at"].as_str())
+        .collect();
+    assert_eq!(sites.len(), turns.len(), "{turns:?}");
+    for line in lines {
+        let here = format!("{}:{line}:", file!());
+        assert!(sites.iter().any(|site| site.contains(&here)), "{sites:?}");
+    }
+}
+
+#[test]
 fn a_wake_up_from_one_worker_to_another_is_an_arrow_between_their_tracks() {
     let trace = traced("across", 2, || {
         // Each blocks its thread until the other is there: so they are on two workers.

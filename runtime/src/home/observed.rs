@@ -15,7 +15,7 @@ use std::cell::{Cell, OnceCell};
 
 use super::{Config, Home, here};
 use crate::context::{Account, Context, Suspension};
-use crate::recorder::{self, Cause, Event, Kind, Ring, Stop};
+use crate::recorder::{self, Cause, Event, Kind, Ring, Sites, Stop, Told};
 use crate::seam::sync::Arc;
 use crate::sys::ticks::{self, Moment, Scale};
 use crate::task::{Ending, TaskPtr};
@@ -37,7 +37,8 @@ pub(super) struct Observed {
     always: u8,
     ring: OnceCell<Arc<Ring>>,
     /// Whom the ring knows coroutines' names for.
-    generation: Cell<u32>,
+    labels_for: Cell<Told>,
+    sites: OnceCell<Box<Sites>>,
     /// Who runs, by its number, since when; 0 for nobody.
     who: Cell<u64>,
     began: Cell<u64>,
@@ -57,7 +58,8 @@ impl Observed {
             mode: Cell::new(0),
             always: watched | accounted,
             ring: OnceCell::new(),
-            generation: Cell::new(0),
+            labels_for: Cell::new(Told(0)),
+            sites: OnceCell::new(),
             who: Cell::new(0),
             began: Cell::new(0),
             charged_until: Cell::new(0),
@@ -175,7 +177,7 @@ impl Home {
         }
         if observed.is_traced() {
             observed.who.set(task.id().get());
-            if task.told.get() != recorder::generation() {
+            if Told(task.told.get()) != Told::all() {
                 self.tell(task);
             }
         }
@@ -190,6 +192,7 @@ impl Home {
     }
 
     /// Whoever runs on `context` has suspended there, unless it has ended.
+    #[inline(always)]
     pub(crate) fn turn_suspends(&self, context: Context, suspension: Suspension) {
         // SAFETY: a context of this worker.
         let task = unsafe { TaskPtr::tenant_of(context) };
@@ -211,6 +214,7 @@ impl Home {
     }
 
     /// A turn is over.
+    #[inline(always)]
     fn turn_stops(&self, context: Context, stop: Stop) {
         let observed = &self.observed;
         if !observed.is_timed() {
@@ -280,10 +284,14 @@ impl Home {
     /// Tells those who want events who a coroutine is.
     #[cold]
     fn tell(&self, task: TaskPtr) {
-        let (observed, generation) = (&self.observed, recorder::generation());
-        task.told.set(generation);
+        let (observed, told) = (&self.observed, Told::all());
+        if Told(task.told.get()) == Told::by_its_spawn() {
+            task.told.set(Told::by_its_spawn_a_turn_ago().0);
+            return;
+        }
+        task.told.set(told.0);
         if let Some(ring) = observed.ring.get() {
-            if observed.generation.replace(generation) != generation {
+            if observed.labels_for.replace(told) != told {
                 ring.forget_labels();
             }
             let label = &task.label;
@@ -298,7 +306,25 @@ impl Home {
     /// Sets down that a coroutine has been spawned here.
     #[cold]
     pub(super) fn record_spawn(&self, child: TaskPtr) {
-        self.record(Kind::Spawn, child.id().get());
+        let observed = &self.observed;
+        if !observed.is_traced() {
+            return;
+        }
+        let (now, label) = (ticks::now(), &child.label);
+        let site = observed
+            .sites
+            .get_or_init(|| Box::new(Sites::new()))
+            .number(label.spawned_at);
+        observed.write(Event::new(
+            now,
+            site.into(),
+            Kind::Spawn,
+            label.id.get(),
+            observed.who.get(),
+        ));
+        if label.name().is_none() {
+            child.told.set(Told::by_its_spawn().0);
+        }
     }
 
     /// Sets down that a coroutine of this worker can run again.

@@ -45,7 +45,7 @@ pub(crate) enum Kind {
     Call,
 }
 
-/// One event: from when to when, in ticks; what; whose, a coroutine's number or 0; and a number that goes with it.
+/// One event: from when to when, in ticks (of a spawn, in place of the latter, its [site](super::site)); what; whose, a coroutine's number or 0; and a number that goes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) from: u64,

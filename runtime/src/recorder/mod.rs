@@ -16,6 +16,7 @@
 
 mod event;
 mod ring;
+mod sites;
 
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -28,11 +29,13 @@ use crate::sys::ticks::{self, Moment};
 
 pub(crate) use event::{Cause, Event, Kind, Stop};
 pub(crate) use ring::{Label, Ring};
+pub(crate) use sites::{Sites, site};
 
 /// How many want events to be recorded.
 static WANTED: AtomicUsize = AtomicUsize::new(0);
 
-/// Grows with each that begins to want it, so that a coroutine's name is told once to each. 0 for nobody yet.
+/// Grows with each that begins to want it, so that a coroutine's name is told once to each. 0 for nobody yet. By steps
+/// that leave room for what is told [in between](Told).
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 static SINCE: Mutex<Option<Moment>> = Mutex::new(None);
@@ -70,6 +73,33 @@ pub(crate) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
+/// What those who want events know of a coroutine, beside its number. As its record keeps it; 0: nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told(pub(crate) u32);
+
+impl Told {
+    const STEP: u32 = 4;
+
+    /// Its name, and where it was spawned.
+    #[inline(always)]
+    pub(crate) fn all() -> Self {
+        Told(generation())
+    }
+
+    /// Where it was spawned, by the event of its spawn; it has no name.
+    #[inline]
+    pub(crate) fn by_its_spawn() -> Self {
+        Told(generation() + 1)
+    }
+
+    /// The same of one that has had its first turn. Most have no other: a look into a table for each would cost more
+    /// than all of its events. Who has a second is told of, for its spawn may be overwritten while it lives.
+    #[inline]
+    pub(crate) fn by_its_spawn_a_turn_ago() -> Self {
+        Told(generation() + 2)
+    }
+}
+
 /// Since when somebody has wanted events.
 pub(crate) fn since() -> Moment {
     lock(&SINCE).unwrap_or_else(Moment::now)
@@ -83,7 +113,7 @@ pub(crate) fn turn_on() {
         rings.retain(|ring| ring.is_in_use());
         lock(&OUTSIDE).clear();
     }
-    GENERATION.fetch_add(1, Ordering::Relaxed);
+    GENERATION.fetch_add(Told::STEP, Ordering::Relaxed);
     WANTED.fetch_add(1, Ordering::Relaxed);
 }
 

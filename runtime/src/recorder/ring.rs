@@ -26,7 +26,7 @@ const LABELS_MAX: usize = 1 << 16;
 pub(crate) struct Ring {
     // Never changes.
     worker: String,
-    slots: Box<[Slot]>,
+    slots: Box<[Slot; EVENTS_MAX]>,
     // Written by the worker.
     /// How many events it has ever written.
     head: AtomicU64,
@@ -43,9 +43,10 @@ impl Ring {
     /// A ring for the worker of this name. Touches all of its memory, so that no event has to.
     pub(super) fn new(worker: String) -> Self {
         let slot = || Slot([const { AtomicU64::new(u64::MAX) }; 4]);
+        let slots: Box<[Slot]> = (0..EVENTS_MAX).map(|_| slot()).collect();
         Ring {
             worker,
-            slots: (0..EVENTS_MAX).map(|_| slot()).collect(),
+            slots: slots.try_into().unwrap_or_else(|_| unreachable!("as many")),
             head: AtomicU64::new(0),
             left: AtomicBool::new(false),
             labels: Mutex::new(HashMap::new()),

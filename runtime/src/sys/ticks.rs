@@ -11,7 +11,8 @@
 
 use std::time::Duration;
 
-use crate::seam::sync::real::OnceLock;
+#[cfg(target_arch = "x86_64")]
+use crate::seam::sync::real::atomic::{AtomicU8, Ordering};
 
 /// The time, in ticks.
 #[inline(always)]
@@ -38,11 +39,23 @@ pub(crate) fn now() -> u64 {
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn has_counter() -> bool {
-    use std::arch::x86_64::__cpuid;
-    static INVARIANT: OnceLock<bool> = OnceLock::new();
-    *INVARIANT.get_or_init(|| {
-        __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & 1 << 8 != 0
-    })
+    const UNKNOWN: u8 = 0;
+    const THERE: u8 = 1;
+    const ABSENT: u8 = 2;
+    static COUNTER: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+    #[cold]
+    #[inline(never)]
+    fn look() -> bool {
+        use std::arch::x86_64::__cpuid;
+        let is_there =
+            __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & 1 << 8 != 0;
+        COUNTER.store(if is_there { THERE } else { ABSENT }, Ordering::Relaxed);
+        is_there
+    }
+
+    let known = COUNTER.load(Ordering::Relaxed);
+    known == THERE || known == UNKNOWN && look()
 }
 
 /// `CLOCK_MONOTONIC`, which std's `Instant` does not show as a number.

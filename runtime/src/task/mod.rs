@@ -138,7 +138,7 @@ pub(crate) struct Task {
     /// Who of the same worker is in `join` of this one.
     joiner: Cell<Joiner>,
     locals: OnceCell<Box<RefCell<Locals>>>,
-    /// Those who want events recorded know its name: by their generation.
+    /// What those know of it who want events recorded; see the recorder's `Told`.
     pub(crate) told: Cell<u32>,
     /// The stack that was asked for; 0: the default.
     stack_kib: u32,
