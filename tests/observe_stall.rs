@@ -51,9 +51,11 @@ fn sc4_a_hog_is_named_with_what_it_does_and_where_and_the_other_worker_runs_its_
                 seen.store(true, Ordering::Relaxed);
             }
         };
-        let runtime = watched(workers).on_stall(hook).build().unwrap();
+        let builder = watched(workers).on_stall(hook).flight_recorder(16);
+        let runtime = builder.build().unwrap();
         let (hog, child_ran) = runtime.run(|| {
             let hog = named("hog", move || {
+                yield_now(); // an event of its own
                 let ran = Arc::new(AtomicBool::new(false));
                 let runs = ran.clone();
                 let child = spawn(move || runs.store(true, Ordering::Relaxed));
@@ -75,6 +77,11 @@ fn sc4_a_hog_is_named_with_what_it_does_and_where_and_the_other_worker_runs_its_
             "{stall}"
         );
         assert!(stall.duration >= AFTER && stall.worker < workers, "{stall}");
+        let events = format!("the last events of worker {}, times before", stall.worker);
+        let (_, events) = stall.last_events.split_once(&events).unwrap();
+        let own = format!("'hog' (id {hog}) ran for ");
+        assert!(events.contains(&own), "{stall}");
+        assert!(stall.to_string().ends_with(events.trim_end()), "{stall}");
         let site = stall.spawned_at.unwrap().file();
         assert!(site.ends_with("tests/observe_stall.rs"), "{stall}");
         let functions: Vec<_> = stall
