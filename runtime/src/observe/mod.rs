@@ -12,7 +12,8 @@
 //! | how many, how often?                       | [`metrics()`], [`Runtime::metrics`](crate::Runtime::metrics) |
 //! | who ran when, and who woke it?             | [`trace`]                                                  |
 //! | who does not give way?                     | [`stall`]: a watchdog, on in debug builds                  |
-//! | what has led to this panic?                | [`Builder::flight_recorder`](crate::Builder::flight_recorder) |
+//! | how often, and how long, did each run?     | [`Builder::account_time`](crate::Builder::account_time), then the dump |
+//! | what has led to this panic, or deadlock?   | [`Builder::flight_recorder`](crate::Builder::flight_recorder) |
 //! | where are they all, in gdb or a core file? | `runtime/gdb/runtime-gdb.py`: `info coroutines`, `coroutine 7 bt` |
 //!
 //! The call site is that of the method of this crate that waits. Where std calls that method for you, as in
