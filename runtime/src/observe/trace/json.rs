@@ -32,7 +32,10 @@ pub(super) fn write(trace: &Trace, mut out: impl io::Write) -> io::Result<()> {
             object(trace, process, lane, entry, is_inside)
         }));
     }
-    for (number, arrow) in flow::arrows(trace).iter().enumerate() {
+    // One within the turn that it leads to would lead from the wake-up to itself.
+    let mut arrows = flow::arrows(trace);
+    arrows.retain(|arrow| arrow.from.lane != arrow.to.lane || arrow.from.ns <= arrow.turn);
+    for (number, arrow) in arrows.iter().enumerate() {
         let name = if arrow.is_spawn { "spawn" } else { "wake" };
         for (point, phase) in [(arrow.from, r#""s""#), (arrow.to, r#""f","bp":"e""#)] {
             objects.push(Object {

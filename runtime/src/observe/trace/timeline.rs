@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
-use super::Trace;
+use super::{Trace, flow};
 use crate::recorder::{Kind, Stop};
 
 /// Coroutines that are shown; the others are counted.
@@ -132,7 +132,7 @@ impl Drawing<'_> {
 
     /// Follows all coroutines through time.
     fn coroutines(&mut self) {
-        // When what becomes of whom: each change ends what it did before.
+        // When what becomes of whom, none for a wake-up: each change ends what it did before.
         let mut changes = Vec::new();
         for lane in self.trace.lanes.iter() {
             for entry in &lane.events {
@@ -144,19 +144,26 @@ impl Drawing<'_> {
                             Stop::Parked(_) => Cell::Waits,
                             Stop::Ended(_) => Cell::Nothing,
                         };
-                        changes.push((event.from, event.id, Cell::Runs));
-                        changes.push((event.to, event.id, then));
+                        changes.push((event.from, event.id, Some(Cell::Runs)));
+                        changes.push((event.to, event.id, Some(then)));
                     }
-                    Kind::Spawn | Kind::Wake(_) => {
-                        changes.push((event.from, event.id, Cell::Ready))
-                    }
+                    Kind::Spawn | Kind::Wake(_) => changes.push((event.from, event.id, None)),
                     _ => {}
                 }
             }
         }
+        // Whoever is sent a message can run from there, not from when its worker reads it.
+        let arrows = flow::arrows(self.trace).into_iter();
+        changes.extend(arrows.map(|arrow| (arrow.from.ns, arrow.id, None)));
         changes.sort_by_key(|(ns, ..)| *ns);
         for (ns, id, now) in changes {
-            self.change(id, ns, now);
+            let runs = self.coroutines.get(&id).map(|state| state.now) == Some(Cell::Runs);
+            match now {
+                Some(now) => self.change(id, ns, now),
+                // A wake-up while it still runs comes too early to be seen.
+                None if runs => {}
+                None => self.change(id, ns, Cell::Ready),
+            }
         }
         // What does not change any more lasts until the end.
         for id in self.order.clone() {
@@ -174,11 +181,8 @@ impl Drawing<'_> {
                 since: ns,
             }
         });
-        // A wake-up while it still runs comes too early to be seen.
-        if !(state.now == Cell::Runs && now == Cell::Ready && ns == state.since) {
-            self.paint(&mut state.cells, state.since, ns, state.now);
-            (state.now, state.since) = (now, ns);
-        }
+        self.paint(&mut state.cells, state.since, ns, state.now);
+        (state.now, state.since) = (now, ns);
         self.coroutines.insert(id, state);
     }
 }
