@@ -256,6 +256,138 @@ fn sc5_a_holder_that_joins_one_who_waits_for_it_is_told_to_the_hook_and_can_be_c
     }
 }
 
+#[test]
+fn sc5_a_reader_and_a_writer_in_a_circle_are_reported_though_others_go_on() {
+    for workers in WORKERS {
+        let text = report(|| {
+            runtime(workers).run(|| {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let _there = listener.accept().unwrap();
+                let locks: [Arc<RwLock<()>>; 2] = Default::default();
+                let both_have = Arc::new(runtime::sync::Barrier::new(3));
+                // Another one reads the first lock, and has nothing to do with it.
+                let (theirs, all_have) = (locks[0].clone(), both_have.clone());
+                let goes_on = move || {
+                    let _read = theirs.read(); // another reads
+                    all_have.wait();
+                    loop {
+                        time::sleep(Duration::from_millis(1));
+                    }
+                };
+                named("goes on").spawn(goes_on).unwrap();
+                let (theirs, all_have) = (locks.clone(), both_have.clone());
+                let reads = move || {
+                    let _read = theirs[0].read(); // reader locks
+                    all_have.wait();
+                    drop(theirs[1].read()); // reader waits
+                };
+                named("reads").spawn(reads).unwrap();
+                let writes = move || {
+                    let _written = locks[1].write(); // writer locks
+                    both_have.wait();
+                    drop(locks[0].write()); // writer waits
+                };
+                named("writes").spawn(writes).unwrap();
+                let mut buffer = [0; 1];
+                here.read_exact(&mut buffer).unwrap(); // for ever
+            });
+        });
+        let told = without_figures(&text);
+        let site = "at tests/observe_waits.rs:N";
+        let by = |name: &str| format!("held by coroutine N '{name}', which locked it {site}");
+        let reads = format!(
+            "  coroutine N 'reads': waits for reading the lock 0xN {site}\n    {}\n    spawned {site}\n",
+            by("writes")
+        );
+        let [reads_first, reads_last] =
+            [("reads", "goes on"), ("goes on", "reads")].map(|(first, second)| {
+                format!(
+                    "  coroutine N 'writes': waits for writing the lock 0xN {site}\n    {}, and {}\n    spawned {site}\n",
+                    by(first),
+                    by(second)
+                )
+            });
+        let golden = |writes: &str| {
+            let head = "deadlock: 2 coroutines wait for each other in a circle\n";
+            [
+                format!("{head}{reads}{writes}"),
+                format!("{head}{writes}{reads}"),
+            ]
+        };
+        let golden = [golden(&reads_first), golden(&reads_last)];
+        assert!(golden.iter().flatten().any(|it| *it == told), "{text}");
+        for mark in [
+            "another reads",
+            "reader locks",
+            "reader waits",
+            "writer locks",
+            "writer waits",
+        ] {
+            let site = format!("observe_waits.rs:{}:", line_of(&format!("// {mark}")));
+            assert_eq!(text.matches(&site).count(), 1, "{mark} in {text}");
+        }
+    }
+}
+
+#[test]
+fn sc5_one_that_reads_again_behind_a_writer_is_reported() {
+    for workers in WORKERS {
+        let text = report(|| {
+            runtime(workers).run(|| {
+                let lock = Arc::new(RwLock::new(()));
+                let _read = lock.read();
+                let theirs = lock.clone();
+                let writes = move || drop(theirs.write());
+                named("writes").spawn(writes).unwrap();
+                while lock.try_read().is_some() {
+                    runtime::yield_now(); // until it waits
+                }
+                drop(lock.read());
+            });
+        });
+        let golden = "\
+deadlock: 2 coroutines wait for each other in a circle
+  coroutine N 'main': waits for reading the lock 0xN at tests/observe_waits.rs:N
+    behind coroutine N 'writes', which waits to write it at tests/observe_waits.rs:N
+    spawned at tests/observe_waits.rs:N
+  coroutine N 'writes': waits for writing the lock 0xN at tests/observe_waits.rs:N
+    held by coroutine N 'main', which locked it at tests/observe_waits.rs:N
+    spawned at tests/observe_waits.rs:N
+";
+        assert_eq!(without_figures(&text), golden, "{text}");
+    }
+}
+
+#[test]
+fn sc5_no_alarm_where_a_writer_leaves_in_time_or_no_reader_waits_for_it() {
+    const LONGER_THAN_TWO_LOOKS: Duration = Duration::from_millis(800);
+    for workers in WORKERS {
+        runtime(workers).run(|| {
+            let (lock, others) = (&RwLock::new(0), &RwLock::new(0));
+            runtime::scope(|s| {
+                let read = lock.read();
+                let leaves = s.spawn(|| lock.write_timeout(LONGER_THAN_TWO_LOOKS).is_none());
+                // Two read, and go on; whoever writes waits for both.
+                for _ in 0..2 {
+                    s.spawn(|| {
+                        let _read = others.read();
+                        time::sleep(LONGER_THAN_TWO_LOOKS);
+                    });
+                }
+                while lock.try_read().is_some() || others.try_write().is_some() {
+                    runtime::yield_now();
+                }
+                s.spawn(|| *others.write() += 1);
+                assert_eq!(*lock.read(), 0); // behind the one that leaves
+                drop(read);
+                assert!(leaves.join().unwrap());
+            });
+            assert_eq!(*others.read(), 1);
+        });
+    }
+}
+
 /// Parks with something of its own on the stack.
 #[inline(never)]
 fn waits_in_a_function_of_its_own(event: &Event) {

@@ -6,7 +6,8 @@
 //! | that all wait          | nobody can run, and nothing is left that could wake anybody               | -                     |
 //!
 //! **No false alarm.** A circle counts if nothing but its own members can end it: a wait with a deadline, inside a `timeout`
-//! or of one that is being cancelled does not close one. That all wait counts if no timer is pending, nobody waits for a
+//! or of one that is being cancelled does not close one. Who waits to write a [`RwLock`](crate::sync::RwLock) waits for each
+//! of its readers, so one of them is enough; who waits to read it, for the writer that waits in front. That all wait counts if no timer is pending, nobody waits for a
 //! descriptor, a process, a signal or a blocking call, and *the process has no thread but the workers*: another could hold
 //! the other end of a channel, and we could not know.
 //!
@@ -252,10 +253,13 @@ fn circle(seen: &HashMap<u64, &Sighting>) -> Option<Vec<Member>> {
         if one.state != State::Parked || may_leave(one, seen) {
             return Vec::new();
         }
-        match one.waits_for {
-            Some(WaitsFor::Holder(number, _)) => holder_id(number).into_iter().collect(),
+        match &one.waits_for {
+            Some(WaitsFor::Holders(holders)) => {
+                let ids = holders.iter().filter_map(|held| holder_id(held.by));
+                ids.collect()
+            }
             Some(WaitsFor::End(other)) => vec![other.get()],
-            Some(WaitsFor::Scope(address)) => children.get(&address).cloned().unwrap_or_default(),
+            Some(WaitsFor::Scope(address)) => children.get(address).cloned().unwrap_or_default(),
             None => Vec::new(),
         }
     };
@@ -303,7 +307,7 @@ fn may_leave(one: &Sighting, seen: &HashMap<u64, &Sighting>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::InScope;
+    use crate::task::{Held, InScope};
     use std::panic::Location;
 
     fn one(id: u64, waits_for: Option<WaitsFor>) -> Sighting {
@@ -329,8 +333,21 @@ mod tests {
         }
     }
 
+    fn held(by: u64) -> Held {
+        Held {
+            by,
+            at: None,
+            is_next: false,
+        }
+    }
+
+    fn held_by_all(ids: &[u64]) -> Option<WaitsFor> {
+        let holders = ids.iter().map(|id| held(id << 1 | 1));
+        Some(WaitsFor::Holders(holders.collect()))
+    }
+
     fn held_by(id: u64) -> Option<WaitsFor> {
-        Some(WaitsFor::Holder(id << 1 | 1, None))
+        held_by_all(&[id])
     }
 
     fn found(all: &[Sighting]) -> Option<Vec<u64>> {
@@ -375,8 +392,31 @@ mod tests {
     }
 
     #[test]
+    fn sc5_one_of_several_holders_closes_a_circle_and_the_others_are_not_of_it() {
+        let reader = |id| Sighting {
+            state: State::Runnable,
+            ..one(id, None)
+        };
+        let mut all = vec![
+            one(1, held_by_all(&[2, 3, 4])),
+            reader(2),
+            one(3, held_by(5)),
+            reader(4),
+            one(5, held_by_all(&[6, 1])),
+            reader(6),
+        ];
+        assert_eq!(found(&all), Some(vec![1, 3, 5]));
+        all[4].waits_for = held_by_all(&[6, 2]);
+        assert_eq!(found(&all), None, "all wait for those who go on");
+        all[0].waits_for = held_by_all(&[2, 1]);
+        assert_eq!(found(&all), Some(vec![1]), "one reads itself");
+        all[0].may_leave = true;
+        assert_eq!(found(&all), None);
+    }
+
+    #[test]
     fn sc5_what_a_thread_holds_or_nobody_closes_no_circle() {
-        let thread = Some(WaitsFor::Holder(4096, None));
+        let thread = Some(WaitsFor::Holders(vec![held(4096)]));
         assert_eq!(found(&[one(1, held_by(2)), one(2, thread)]), None);
         assert_eq!(found(&[one(1, held_by(9))]), None);
         assert_eq!(found(&[one(1, held_by(1))]), Some(vec![1]));

@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::fmt;
 use std::panic::Location;
 
+use super::json::{Json, List};
 use super::sighting::Sighting;
-use crate::task::{WaitReason, WaitsFor};
+use crate::task::{Held, WaitReason, WaitsFor};
 
 /// What a reason is called in a report that goes on with the resource.
 pub(super) fn phrase(reason: WaitReason) -> &'static str {
@@ -46,6 +48,42 @@ pub(super) fn who(id: u64, name: Option<&str>) -> String {
     }
 }
 
+/// Who holds what a coroutine waits for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HolderDump {
+    /// A coroutine, with its number and name, or a thread.
+    pub who: String,
+    /// Where it has locked that, or waits to.
+    pub at: Option<&'static Location<'static>>,
+    /// It does not hold it yet: its turn comes before.
+    pub is_next: bool,
+}
+
+impl fmt::Display for HolderDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (how, what) = match self.is_next {
+            false => ("held by", "locked it"),
+            true => ("behind", "waits to write it"),
+        };
+        write!(f, "{how} {}", self.who)?;
+        match self.at {
+            Some(site) => write!(f, ", which {what} at {site}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl HolderDump {
+    pub(super) fn write_json(&self, list: &mut List) {
+        let mut json = Json::new();
+        json.text("who", &self.who);
+        json.option("at", self.at.map(|site| site.to_string()).as_deref());
+        json.text("state", if self.is_next { "next" } else { "holds" });
+        list.object(json);
+    }
+}
+
 /// The names of those who were seen.
 pub(super) struct Names(HashMap<u64, String>);
 
@@ -77,19 +115,17 @@ impl Names {
         }
     }
 
-    /// Who holds what it waits for, and where that one has locked it.
-    pub(super) fn holder(
-        &self,
-        seen: &Sighting,
-    ) -> (Option<String>, Option<&'static Location<'static>>) {
-        match seen.waits_for {
-            Some(WaitsFor::Holder(number, site)) => match holder_id(number) {
-                Some(id) => (Some(self.who(id)), site),
-                None if number != 0 => (Some("a thread".into()), site),
-                None => (None, None),
-            },
-            _ => (None, None),
-        }
+    /// Who holds what it waits for, or comes before it.
+    pub(super) fn holders(&self, seen: &Sighting) -> Vec<HolderDump> {
+        let Some(WaitsFor::Holders(holders)) = &seen.waits_for else {
+            return Vec::new();
+        };
+        let dump = |held: &Held| HolderDump {
+            who: holder_id(held.by).map_or("a thread".into(), |id| self.who(id)),
+            at: held.at,
+            is_next: held.is_next,
+        };
+        holders.iter().map(dump).collect()
     }
 }
 

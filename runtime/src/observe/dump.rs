@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::ask::ask;
 use super::backtrace::Traces;
-use super::describe::{self, Names};
+use super::describe::{self, HolderDump, Names};
 use super::json::{Json, List};
 use super::registry;
 use super::sighting::{Detail, Sighting, State, View, look_at_fresh};
@@ -75,10 +75,13 @@ pub struct WaitDump {
     pub reason: &'static str,
     /// The thing itself: an address, a descriptor, or another coroutine.
     pub resource: Option<String>,
-    /// Who holds it, if one does and that is known.
+    /// The first of its [holders](Self::holders).
     pub holder: Option<String>,
     /// Where that one has locked it.
     pub held_since: Option<&'static Location<'static>>,
+    /// Who holds it, as far as that is known; several may read a lock that another one waits to write. Of one that waits to
+    /// read a lock that others read: who is to write before.
+    pub holders: Vec<HolderDump>,
     /// The call that waits.
     pub at: &'static Location<'static>,
     /// How long it has waited.
@@ -263,13 +266,14 @@ impl CoroutineDump {
     pub(super) fn of(seen: &Sighting, worker: Option<usize>, at: u64, names: &Names) -> Self {
         let since = |then: u64| Duration::from_nanos(at.saturating_sub(then));
         let wait = (seen.state == State::Parked).then(|| {
-            let (holder, held_since) = names.holder(seen);
+            let holders = names.holders(seen);
             WaitDump {
                 reason: seen.wait.reason.word(),
                 phrase: describe::phrase(seen.wait.reason),
                 resource: names.resource(seen),
-                holder,
-                held_since,
+                holder: holders.first().map(|first| first.who.clone()),
+                held_since: holders.first().and_then(|first| first.at),
+                holders,
                 at: seen.wait.site,
                 duration: since(seen.wait.since),
             }
@@ -323,17 +327,16 @@ impl CoroutineDump {
             write!(f, ", on worker {worker}")?;
         }
         writeln!(f, ", for {duration:.0?}")?;
-        if let Some(WaitDump {
-            holder: Some(holder),
-            held_since,
-            ..
-        }) = &self.wait
-        {
-            write!(f, "{:indent$}  held by {holder}", "")?;
-            if let Some(site) = held_since {
-                write!(f, ", which locked it at {site}")?;
+        if let Some(wait) = &self.wait {
+            for (number, holder) in wait.holders.iter().enumerate() {
+                match number {
+                    0 => write!(f, "{:indent$}  {holder}", "")?,
+                    _ => write!(f, ", and {holder}")?,
+                }
             }
-            writeln!(f)?;
+            if !wait.holders.is_empty() {
+                writeln!(f)?;
+            }
         }
         write!(f, "{:indent$}  spawned at {}", "", self.spawned_at)?;
         if self.wait.is_some() {
@@ -379,6 +382,7 @@ impl CoroutineDump {
             inner.option("holder", wait.holder.as_deref());
             let held_since = wait.held_since.map(|site| site.to_string());
             inner.option("held_since", held_since.as_deref());
+            inner.list("holders", &wait.holders, HolderDump::write_json);
             inner.text("at", &wait.at.to_string());
             inner.number("duration_ns", nanoseconds(wait.duration));
             json.object("wait", inner);

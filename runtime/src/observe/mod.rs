@@ -38,6 +38,7 @@ pub mod stall;
 pub mod trace;
 
 pub use deadlock::Deadlock;
+pub use describe::HolderDump;
 pub use dump::{CoroutineDump, Dump, WaitDump, dump};
 pub use metrics::{Metrics, metrics};
 pub use sighting::State;

@@ -52,7 +52,7 @@ use crate::run_queue::Position;
 use crate::seam::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::stack::Label;
 
-pub(crate) use holder::Holder;
+pub(crate) use holder::{Held, Holder, Holders, READERS_KNOWN};
 pub(crate) use payload::{Payload, drop_quietly};
 use payload::{read_by_words, text_of};
 use record::VTable;

@@ -69,7 +69,8 @@ pub(crate) enum WaitReason {
 pub(crate) struct Wait {
     pub(crate) reason: WaitReason,
     /// The address of the object that it waits for, the number of a descriptor, or null. Compared and shown; of a reason
-    /// that [names a holder](WaitReason::has_holder) it is the [`Holder`](super::Holder), of a join the other's record.
+    /// that [names a holder](WaitReason::has_holder) it is the [`Holder`](super::Holder), of a reader-writer lock the
+    /// [`Holders`](super::Holders), of a join the other's record.
     pub(crate) on: *const (),
     pub(crate) site: &'static Location<'static>,
 }
@@ -184,7 +185,7 @@ impl WaitReason {
         self.on(ptr::without_provenance::<()>(number as usize))
     }
 
-    /// Whether it waits for something that one at a time has, which tells who that is.
+    /// Whether it waits for something that others have, which tells who they are.
     #[inline(always)]
     pub(crate) const fn has_holder(self) -> bool {
         use WaitReason::{Mutex, Once, RwLockRead, RwLockWrite};

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::panic::Location;
 use std::ptr;
 
-use super::{CANCEL, Holder, Task, TaskPtr, Token, Wait, WaitReason};
+use super::{CANCEL, Held, Holder, Holders, Task, TaskPtr, Token, Wait, WaitReason};
 use crate::id::Id;
 use crate::seam::sync::atomic::Ordering;
 
@@ -30,10 +30,10 @@ pub(crate) struct Waited {
 }
 
 /// Whom a coroutine waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WaitsFor {
-    /// Who has what it wants, as `sync::strand` numbers them, and where that one got it.
-    Holder(u64, Option<&'static Location<'static>>),
+    /// All of these: who has what it wants, or comes before it. Those of them that are known.
+    Holders(Vec<Held>),
     /// The end of this one.
     End(Id),
     /// The ends of all children of the scope with this address.
@@ -86,11 +86,19 @@ impl TaskPtr {
         }
         let on = self.last_wait().wait.on;
         match self.wait_reason.get() {
+            reason @ (WaitReason::RwLockRead | WaitReason::RwLockWrite) => {
+                // SAFETY: as below; of a reader-writer lock these are named.
+                let holders = unsafe { &*on.cast::<Holders>() };
+                Some(WaitsFor::Holders(match reason {
+                    WaitReason::RwLockRead => holders.of_reader(),
+                    _ => holders.of_writer(),
+                }))
+            }
             reason if reason.has_holder() => {
                 // SAFETY: whoever parks for such a reason names the holder's place of an object that its frames borrow,
                 // and it is parked on this thread, so they are there.
-                let (number, since) = unsafe { &*on.cast::<Holder>() }.look();
-                Some(WaitsFor::Holder(number, since))
+                let holder = unsafe { &*on.cast::<Holder>() };
+                Some(WaitsFor::Holders(holder.look().into_iter().collect()))
             }
             WaitReason::Join => {
                 // SAFETY: whoever joins has the handle, which keeps the other's record; its label never changes.

@@ -85,6 +85,12 @@ impl<P: Copy> WaitQueue<P> {
         self.first.is_null()
     }
 
+    /// What the first one wants, or has wanted until a moment ago.
+    pub(crate) fn first(&self) -> Option<P> {
+        // SAFETY: linked, so it is there.
+        unsafe { self.first.as_ref() }.map(|node| node.payload)
+    }
+
     /// Adds a node, behind all others.
     ///
     /// # Safety

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::seam::clock;
 
-use raw::{Access, RawRwLock};
+use raw::{Access, Place, RawRwLock};
 
 /// A value that any number may read at a time, or one at a time write.
 ///
@@ -69,27 +69,28 @@ impl<T: ?Sized> RwLock<T> {
     /// Locks it to read, waiting for those who write, or came before to do so.
     ///
     /// # Panics
-    /// If the caller writes: it would wait for itself. That is not noticed of a reader which locks once
-    /// more while a writer waits: it waits behind that writer, and the writer for it, for ever.
+    /// If the caller writes: it would wait for itself. A reader which locks once more while a writer waits is told of only
+    /// when [deadlocks](crate::observe::Deadlock) are looked for: it waits behind that writer, and the writer for it, for ever.
     ///
     /// Unwinds if the coroutine is cancelled or a [`timeout`](crate::time::timeout) around it passes.
     #[inline(always)]
     #[track_caller]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
-        self.raw.lock(Access::Read);
-        self.reader()
+        let place = self.raw.lock(Access::Read);
+        self.reader(place)
     }
 
     /// Locks it to write, waiting for all others who have it or came before.
     ///
     /// # Panics
-    /// If the caller writes already: it would wait for itself. That is not noticed of one that reads.
+    /// If the caller writes already: it would wait for itself. So would one that reads, which is told of only when
+    /// [deadlocks](crate::observe::Deadlock) are looked for.
     ///
     /// Unwinds as [`read`](Self::read).
     #[inline(always)]
     #[track_caller]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
-        self.raw.lock(Access::write());
+        self.raw.lock(Access::Write);
         self.writer()
     }
 
@@ -108,14 +109,16 @@ impl<T: ?Sized> RwLock<T> {
     #[inline]
     #[track_caller]
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
-        self.raw.try_lock(Access::Read).then(|| self.reader())
+        let place = self.raw.try_lock(Access::Read)?;
+        Some(self.reader(place))
     }
 
     /// Locks it to write if nobody reads, writes or waits. Never waits.
     #[inline]
     #[track_caller]
     pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
-        self.raw.try_lock(Access::write()).then(|| self.writer())
+        self.raw.try_lock(Access::Write)?;
+        Some(self.writer())
     }
 
     /// Locks it to read, waiting `duration` at most. If its turn comes when the time is just over, it is locked.
@@ -132,8 +135,8 @@ impl<T: ?Sized> RwLock<T> {
     /// ```
     #[track_caller]
     pub fn read_timeout(&self, duration: Duration) -> Option<RwLockReadGuard<'_, T>> {
-        let locked = self.raw.lock_until(Access::Read, clock::after(duration));
-        locked.then(|| self.reader())
+        let place = self.raw.lock_until(Access::Read, clock::after(duration))?;
+        Some(self.reader(place))
     }
 
     /// Locks it to read, waiting until `deadline` at most.
@@ -142,8 +145,8 @@ impl<T: ?Sized> RwLock<T> {
     /// As [`read_timeout`](Self::read_timeout).
     #[track_caller]
     pub fn read_deadline(&self, deadline: Instant) -> Option<RwLockReadGuard<'_, T>> {
-        let locked = self.raw.lock_until(Access::Read, Some(deadline));
-        locked.then(|| self.reader())
+        let place = self.raw.lock_until(Access::Read, Some(deadline))?;
+        Some(self.reader(place))
     }
 
     /// Locks it to write, waiting `duration` at most.
@@ -152,8 +155,8 @@ impl<T: ?Sized> RwLock<T> {
     /// As [`read_timeout`](Self::read_timeout).
     #[track_caller]
     pub fn write_timeout(&self, duration: Duration) -> Option<RwLockWriteGuard<'_, T>> {
-        let locked = self.raw.lock_until(Access::write(), clock::after(duration));
-        locked.then(|| self.writer())
+        self.raw.lock_until(Access::Write, clock::after(duration))?;
+        Some(self.writer())
     }
 
     /// Locks it to write, waiting until `deadline` at most.
@@ -162,8 +165,8 @@ impl<T: ?Sized> RwLock<T> {
     /// As [`read_timeout`](Self::read_timeout).
     #[track_caller]
     pub fn write_deadline(&self, deadline: Instant) -> Option<RwLockWriteGuard<'_, T>> {
-        let locked = self.raw.lock_until(Access::write(), Some(deadline));
-        locked.then(|| self.writer())
+        self.raw.lock_until(Access::Write, Some(deadline))?;
+        Some(self.writer())
     }
 
     /// The value, without locking: nobody else knows of it.
@@ -173,14 +176,15 @@ impl<T: ?Sized> RwLock<T> {
 
     #[cfg(all(test, shuttle))]
     pub(super) fn begin_to_write_and_leave(&self) {
-        self.raw.begin_and_leave(Access::write());
+        self.raw.begin_and_leave(Access::Write);
     }
 
     /// Of whoever has just locked it to read.
     #[inline(always)]
-    fn reader(&self) -> RwLockReadGuard<'_, T> {
+    fn reader(&self, place: Place) -> RwLockReadGuard<'_, T> {
         RwLockReadGuard {
             lock: self,
+            place,
             not_send: PhantomData,
         }
     }
@@ -222,6 +226,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
 #[must_use = "a reader-writer lock is unlocked when its guard is dropped"]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
+    place: Place,
     not_send: PhantomData<*mut ()>,
 }
 
@@ -249,11 +254,12 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
     /// let reader = RwLockWriteGuard::downgrade(writer);
     /// assert_eq!((*reader, *lock.read()), (2, 2));
     /// ```
+    #[track_caller]
     pub fn downgrade(guard: Self) -> RwLockReadGuard<'a, T> {
         let lock = guard.lock;
         mem::forget(guard);
-        lock.raw.downgrade();
-        lock.reader()
+        let place = lock.raw.downgrade();
+        lock.reader(place)
     }
 }
 
@@ -288,14 +294,14 @@ impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
 impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.raw.unlock(Access::Read);
+        self.lock.raw.unlock_read(self.place);
     }
 }
 
 impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.raw.unlock(Access::written());
+        self.lock.raw.unlock_write();
     }
 }
 
