@@ -11,6 +11,13 @@
 //! descriptor, a process, a signal or a blocking call, and *the process has no thread but the workers*: another could hold
 //! the other end of a channel, and we could not know.
 //!
+//! **What is not found.** A circle through a channel: nobody owns its other end, which may lie in a box. If nothing else is
+//! left to wait for, *all wait* tells of it; a socket that somebody waits for keeps that away. A circle through the fifth
+//! reader of a lock or a later one, whose name is not known.
+//!
+//! **What is told though it is none.** A circle that the program means to end by a `cancel` yet to come; and one through a
+//! guard that was handed to another coroutine of the worker: the one that has locked it is taken for its holder.
+//!
 //! **When it is looked for.** Only a wait for a lock, an end or a scope can close a circle. So a worker on which such waits
 //! have begun looks, twice in a second at the most, and for no more than a hundredth of its time; and one that sleeps looks
 //! after 200 ms, 400 ms, and so on, which an idle program does not notice.

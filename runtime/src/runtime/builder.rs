@@ -274,7 +274,7 @@ impl Builder {
     /// the hook may write the report to a log, and cancel one of them. It is called on the thread that is inside `run`,
     /// between two turns, once for each deadlock.
     ///
-    /// A circle is made of waits for mutexes, for those who write a [`RwLock`](crate::sync::RwLock) and who make a
+    /// A circle is made of waits for mutexes, for [`RwLock`](crate::sync::RwLock)s (their first four readers are known) and who make a
     /// [`OnceCell`](crate::sync::OnceCell), of joins and of the ends of scopes. It is reported though others go on, within a second
     /// or two. A wait that a deadline, a `timeout` or a cancellation under way can end closes none. *All wait* is told only
     /// if the process has no threads beside those of this runtime: another might wake somebody.
