@@ -274,10 +274,13 @@ impl Builder {
     /// the hook may write the report to a log, and cancel one of them. It is called on the thread that is inside `run`,
     /// between two turns, once for each deadlock.
     ///
-    /// A circle is made of waits for mutexes, for [`RwLock`](crate::sync::RwLock)s (their first four readers are known) and who make a
-    /// [`OnceCell`](crate::sync::OnceCell), of joins and of the ends of scopes. It is reported though others go on, within a second
+    /// A circle is made of waits for mutexes, for [`RwLock`](crate::sync::RwLock)s (whose first four readers are known), for those
+    /// who make a [`OnceCell`](crate::sync::OnceCell), of joins and of the ends of scopes. It is reported though others go on, within a second
     /// or two. A wait that a deadline, a `timeout` or a cancellation under way can end closes none. *All wait* is told only
     /// if the process has no threads beside those of this runtime: another might wake somebody.
+    ///
+    /// A circle that the program means to end by a later [`cancel`](crate::coroutine::JoinHandle::cancel) is reported too: nothing
+    /// tells that it will come. For such a program there is [`detect_deadlocks(false)`](Self::detect_deadlocks).
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
