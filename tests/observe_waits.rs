@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
 use std::sync::Arc;
 
-use runtime::channel::{bounded, unbounded};
+use runtime::channel::{Receiver, Sender, bounded, unbounded};
 use runtime::net::{TcpListener, TcpStream};
 use runtime::observe::{self, Dump, State};
 use runtime::sync::{Event, Mutex, RwLock};
@@ -179,6 +179,47 @@ thread
   coroutine N 'main': waits for the end of coroutine N 'lost' at tests/observe_waits.rs:N
     spawned at tests/observe_waits.rs:N
   coroutine N 'lost': waits for a value from the channel 0xN at tests/observe_waits.rs:N
+    its other end may be with coroutine N 'main'
+    spawned at tests/observe_waits.rs:N
+";
+    assert_eq!(end.stderr.matches(golden).count(), WORKERS.len(), "{end}");
+}
+
+/// Both offer first, and would take what the other one offers after that.
+fn offers_then_takes(offers: Sender<u8>, takes: Receiver<u8>) -> u8 {
+    offers.send(1).unwrap(); // offers
+    takes.recv().unwrap()
+}
+
+#[test]
+fn sc5_two_that_both_send_first_are_reported_with_who_may_have_the_other_ends() {
+    let end = child().run(|_| {
+        for workers in WORKERS {
+            alone(|| {
+                let text = report(|| {
+                    runtime(workers).run(|| {
+                        let (to_right, from_left) = bounded(0);
+                        let (to_left, from_right) = bounded(0);
+                        let left =
+                            named("left").spawn(move || offers_then_takes(to_right, from_right));
+                        let right =
+                            named("right").spawn(move || offers_then_takes(to_left, from_left));
+                        left.unwrap().join().unwrap() + right.unwrap().join().unwrap()
+                    });
+                });
+                eprint!("{}", without_figures(&text));
+            });
+        }
+    });
+    end.returned();
+    let golden = "\
+  coroutine N 'left': waits for room in the channel 0xN at tests/observe_waits.rs:N
+    its other end may be with coroutine N 'right'
+    spawned at tests/observe_waits.rs:N
+  coroutine N 'right': waits for room in the channel 0xN at tests/observe_waits.rs:N
+    its other end may be with coroutine N 'left'
+    spawned at tests/observe_waits.rs:N
+  coroutine N 'main': waits for the end of coroutine N 'left' at tests/observe_waits.rs:N
     spawned at tests/observe_waits.rs:N
 ";
     assert_eq!(end.stderr.matches(golden).count(), WORKERS.len(), "{end}");

@@ -48,10 +48,10 @@ pub(super) fn ask(shared: &Arc<Shared>, detail: Detail, then: Then) -> Arc<Quest
     let here = home::here().filter(|home| Arc::ptr_eq(&home.shared, shared));
     for index in asked {
         if here.is_some_and(|home| home.index == index) {
-            question.answer(shared, detail);
+            question.answer(shared, &detail);
         } else {
-            let (question, asked) = (question.clone(), shared.clone());
-            let errand: Errand = Box::new(move || question.answer(&asked, detail));
+            let (question, asked, detail) = (question.clone(), shared.clone(), detail.clone());
+            let errand: Errand = Box::new(move || question.answer(&asked, &detail));
             let mailbox = shared.seats[index].mailbox;
             mailbox.send(Message::Do(Box::new(errand)));
         }
@@ -68,7 +68,7 @@ impl Question {
     }
 
     /// Mailboxes are used again: another runtime's worker may come upon the question.
-    fn answer(&self, shared: &Arc<Shared>, detail: Detail) {
+    fn answer(&self, shared: &Arc<Shared>, detail: &Detail) {
         let Some(home) = home::here().filter(|home| Arc::ptr_eq(&home.shared, shared)) else {
             return;
         };

@@ -12,8 +12,8 @@
 //! the other end of a channel, and we could not know.
 //!
 //! **What is not found.** A circle through a channel: nobody owns its other end, which may lie in a box. If nothing else is
-//! left to wait for, *all wait* tells of it; a socket that somebody waits for keeps that away. A circle through the fifth
-//! reader of a lock or a later one, whose name is not known.
+//! left to wait for, *all wait* tells of it, with a hint at whose stack the [ends](super::ends) may be on; a socket that
+//! somebody waits for keeps that away. A circle through the fifth reader of a lock or a later one, whose name is not known.
 //!
 //! **What is told though it is none.** A circle that the program means to end by a `cancel` yet to come; and one through a
 //! guard that was handed to another coroutine of the worker: the one that has locked it is taken for its holder.
@@ -37,6 +37,7 @@ use std::fmt;
 use super::ask::ask;
 use super::describe::{Names, holder_id};
 use super::dump::CoroutineDump;
+use super::ends;
 use super::sighting::{Detail, Sighting, State, View};
 use super::trace::flight;
 use crate::home::{self, Shared};
@@ -144,7 +145,7 @@ impl Deadlocks {
         }
         let (this, shared) = (self.clone(), home.shared.clone());
         let then = move |views: Vec<View>| match suspect(&views, &shared) {
-            Some(first) => this.look_again(first, shared),
+            Some(first) => this.look_again(first, ends::wanted(&views), shared),
             None => this.busy.store(false, Ordering::Relaxed),
         };
         ask(
@@ -154,7 +155,7 @@ impl Deadlocks {
         );
     }
 
-    fn look_again(self: Arc<Self>, first: Suspect, shared: Arc<Shared>) {
+    fn look_again(self: Arc<Self>, first: Suspect, channels: Arc<[usize]>, shared: Arc<Shared>) {
         let asked = shared.clone();
         let then = move |views: Vec<View>| {
             if suspect(&views, &shared).as_ref() == Some(&first) {
@@ -164,7 +165,7 @@ impl Deadlocks {
         };
         ask(
             &asked,
-            Detail::Stacks,
+            Detail::Ends(channels),
             Box::new(move |question| then(question.take())),
         );
     }
@@ -184,7 +185,10 @@ impl Deadlocks {
                 Some(CoroutineDump::of(seen, Some(view.worker), view.at, &names))
             })
         };
-        let coroutines: Vec<CoroutineDump> = members.iter().filter_map(dump).collect();
+        let mut coroutines: Vec<CoroutineDump> = members.iter().filter_map(dump).collect();
+        if !is_circle {
+            hint_at_ends(&mut coroutines, &ends::others(views), &names);
+        }
         let workers: BTreeSet<usize> = coroutines.iter().filter_map(|it| it.worker).collect();
         let events = workers.into_iter().map(|it| flight::of_worker(shared, it));
         *lock(&self.found) = Some(Deadlock {
@@ -194,6 +198,30 @@ impl Deadlocks {
         });
         *lock(&self.told) = Some(what);
         shared.raise_alarm();
+    }
+}
+
+/// Says who may have the other ends of channels. Those who wait for each other's come first, in their order.
+fn hint_at_ends(coroutines: &mut [CoroutineDump], others: &HashMap<u64, Vec<u64>>, names: &Names) {
+    for coroutine in coroutines.iter_mut() {
+        let ends = others.get(&coroutine.id);
+        if let (Some(wait), Some(ends)) = (&mut coroutine.wait, ends) {
+            wait.other_ends = ends.iter().map(|&id| names.who(id)).collect();
+        }
+    }
+    let next = |id: &u64| match others.get(id).map(Vec::as_slice) {
+        Some(&[one]) => Some(one),
+        _ => None,
+    };
+    let ids: Vec<u64> = coroutines.iter().map(|it| it.id).collect();
+    let round = |start: &u64| -> Option<Vec<u64>> {
+        let path = std::iter::successors(Some(*start), next).take(ids.len() + 1);
+        let end = path.clone().skip(1).position(|id| id == *start)?;
+        Some(path.take(end + 1).collect())
+    };
+    if let Some(circle) = ids.iter().find_map(round) {
+        let place = |it: &CoroutineDump| circle.iter().position(|&id| id == it.id);
+        coroutines.sort_by_key(|it| place(it).unwrap_or(usize::MAX));
     }
 }
 
@@ -337,6 +365,7 @@ mod tests {
             stack: None,
             ran: None,
             trace: None,
+            ends: Vec::new(),
         }
     }
 

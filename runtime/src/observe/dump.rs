@@ -82,6 +82,9 @@ pub struct WaitDump {
     /// Who holds it, as far as that is known; several may read a lock that another one waits to write. Of one that waits to
     /// read a lock that others read: who is to write before.
     pub holders: Vec<HolderDump>,
+    /// Of a channel, in the report of a deadlock: who may have its other end, to go by the words on their stacks. A hint: it
+    /// may be elsewhere, and a word may be left over from before.
+    pub other_ends: Vec<String>,
     /// The call that waits.
     pub at: &'static Location<'static>,
     /// How long it has waited.
@@ -163,7 +166,9 @@ fn views_of(shared: &Arc<Shared>, detail: Detail) -> Vec<View> {
 /// The same, of all that the caller would be told of.
 pub(super) fn views(detail: Detail) -> Vec<View> {
     let asked = asked_for();
-    let views = asked.iter().flat_map(|shared| views_of(shared, detail));
+    let views = asked
+        .iter()
+        .flat_map(|shared| views_of(shared, detail.clone()));
     views.collect()
 }
 
@@ -274,6 +279,7 @@ impl CoroutineDump {
                 holder: holders.first().map(|first| first.who.clone()),
                 held_since: holders.first().and_then(|first| first.at),
                 holders,
+                other_ends: Vec::new(),
                 at: seen.wait.site,
                 duration: since(seen.wait.since),
             }
@@ -336,6 +342,10 @@ impl CoroutineDump {
             }
             if !wait.holders.is_empty() {
                 writeln!(f)?;
+            }
+            if !wait.other_ends.is_empty() {
+                let whom = wait.other_ends.join(" or ");
+                writeln!(f, "{:indent$}  its other end may be with {whom}", "")?;
             }
         }
         write!(f, "{:indent$}  spawned at {}", "", self.spawned_at)?;

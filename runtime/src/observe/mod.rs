@@ -28,6 +28,7 @@ mod backtrace;
 pub(crate) mod deadlock;
 mod describe;
 mod dump;
+mod ends;
 mod json;
 mod metrics;
 pub(crate) mod registry;

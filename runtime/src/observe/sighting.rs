@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::backtrace;
+use super::{backtrace, ends};
 use crate::home::{self, Home, Shared};
 use crate::seam::clock;
 use crate::seam::sync::Arc;
@@ -28,13 +28,15 @@ pub enum State {
 }
 
 /// How much is to be found out.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Detail {
     /// Who waits for whom.
     Waits,
     /// And how much stack each has touched: a system call for some sixty.
     Stacks,
-    /// And what is on the stacks.
+    /// And who may have an end of these channels.
+    Ends(Arc<[usize]>),
+    /// Or what calls are on the stacks.
     Backtraces,
 }
 
@@ -56,6 +58,8 @@ pub(super) struct Sighting {
     /// How often it was resumed, and for how long it ran, where that is counted.
     pub(super) ran: Option<(u64, Duration)>,
     pub(super) trace: Option<Arc<Backtrace>>,
+    /// The channels that it may have an end of, of those that were asked for.
+    pub(super) ends: Vec<usize>,
 }
 
 /// What it waits for, if it is parked.
@@ -79,10 +83,14 @@ pub(super) struct View {
 }
 
 /// Looks at the worker of this thread.
-pub(super) fn look(home: &Home, detail: Detail) -> View {
+pub(super) fn look(home: &Home, detail: &Detail) -> View {
     let mut traces = match detail {
         Detail::Backtraces => backtrace::of_all(home),
-        Detail::Waits | Detail::Stacks => HashMap::new(),
+        _ => HashMap::new(),
+    };
+    let mut found_ends = match detail {
+        Detail::Ends(wanted) => ends::of_all(home, wanted),
+        _ => HashMap::new(),
     };
     home.settle_account();
     let scale = home.account_scale();
@@ -93,13 +101,14 @@ pub(super) fn look(home: &Home, detail: Detail) -> View {
         .iter()
         .map(|&task| {
             let mut seen = of(task);
-            if detail != Detail::Waits {
+            if *detail != Detail::Waits {
                 let context = task.context();
                 let stack = context.stack();
                 let touched = stack.high_water_bytes_among(&mut marks);
                 seen.stack = Some((touched, stack.usable_bytes()));
             }
             seen.trace = traces.remove(&seen.id);
+            seen.ends = found_ends.remove(&seen.id).unwrap_or_default();
             seen.ran = scale.map(|scale| {
                 let account = task.context().account().get();
                 (account.switches, scale.duration(account.ticks))
@@ -162,6 +171,7 @@ fn new(label: &Label, born_at: u64, in_scope: InScope, shared: &Shared) -> Sight
         stack: None,
         ran: shared.config.account_time.then_some((0, Duration::ZERO)),
         trace: None,
+        ends: Vec::new(),
     }
 }
 
@@ -190,5 +200,6 @@ fn of(task: TaskPtr) -> Sighting {
         stack: None,
         ran: None,
         trace: None,
+        ends: Vec::new(),
     }
 }
