@@ -254,7 +254,9 @@ mod tests {
         let other = Arc::clone(&foreground);
         let (mut from, to) = io::pipe().unwrap();
         let running = thread::spawn(move || {
-            let line = commands("sh -c 'echo on; exec sleep 1000' | cat").unwrap();
+            // Whoever is started in the background by a shell without job control ignores SIGINT, and so would these.
+            let line = "env --default-signal=INT sh -c 'echo on; exec sleep 1000' | cat";
+            let line = commands(line).unwrap();
             other.run(&line, &to)
         });
         // It says that it runs.
