@@ -13,22 +13,28 @@ use crate::report::Unit;
 pub(super) const LANE: f64 = 24.0;
 pub(super) const BOX: f64 = 16.0;
 
+/// The frame around lanes of these names, which stand to the left of it.
+pub(super) fn frame_of<'a>(names: impl ExactSizeIterator<Item = &'a str>, format: Format) -> Frame {
+    let all = format.width();
+    let bottom = 2.0 + LANE * names.len() as f64;
+    let widest = names.map(width).fold(0.0, f64::max);
+    Frame {
+        width: all,
+        left: widest.min(all * 0.3) + 10.0,
+        right: all - 6.0,
+        top: 2.0,
+        bottom,
+    }
+}
+
 /// The timeline as an `<svg>` element.
 pub fn draw(timeline: &Timeline, format: Format) -> Option<String> {
     let has_run = timeline.lanes.iter().any(|lane| !lane.spans.is_empty());
     if !has_run {
         return None;
     }
-    let all = format.width();
-    let names = timeline.lanes.iter().map(|lane| width(&lane.name));
-    let left = names.fold(0.0, f64::max).min(all * 0.3) + 10.0;
-    let frame = Frame {
-        width: all,
-        left,
-        right: all - 6.0,
-        top: 2.0,
-        bottom: 2.0 + LANE * timeline.lanes.len() as f64,
-    };
+    let frame = frame_of(timeline.lanes.iter().map(|lane| lane.name.as_str()), format);
+    let (all, left) = (frame.width, frame.left);
     let axis = Axis::linear("time", Unit::Nanoseconds);
     let end = timeline.end().max(1) as f64;
     let scale = Scale::new(&axis, [0.0, end], (frame.left, frame.right))?;

@@ -11,9 +11,9 @@
 
 use super::Format;
 use super::canvas::{Align, Canvas, Ink, Spot, svg};
-use super::frame::{Frame, LINE, in_rows};
+use super::frame::{LINE, in_rows};
 use super::labels::{fitted, width};
-use super::lanes::{BOX, LANE, boxes};
+use super::lanes::{BOX, LANE, boxes, frame_of};
 use super::scale::Scale;
 use crate::figure::{Arrow, Axis, Course, State, Trace};
 use crate::report::{Body, Unit};
@@ -29,16 +29,8 @@ const ARROWS_APART: f64 = 4.0;
 pub fn draw(trace: &Trace, format: Format) -> Option<String> {
     let spans = trace.lanes.iter().flat_map(|lane| &lane.spans);
     let end = spans.map(|span| span.to).max()?;
-    let all = format.width();
-    let names = trace.lanes.iter().map(|lane| width(&lane.name));
-    let left = names.fold(0.0, f64::max).min(all * 0.3) + 10.0;
-    let frame = Frame {
-        width: all,
-        left,
-        right: all - 6.0,
-        top: 2.0,
-        bottom: 2.0 + LANE * trace.lanes.len() as f64,
-    };
+    let frame = frame_of(trace.lanes.iter().map(|lane| lane.name.as_str()), format);
+    let (all, left) = (frame.width, frame.left);
     let axis = Axis::linear("time", Unit::Nanoseconds);
     let scale = Scale::new(&axis, [0.0, end.max(1) as f64], (frame.left, frame.right))?;
     let entries = in_rows(KEYS.map(|key| SAMPLE + width(key.name())), all);
