@@ -34,7 +34,7 @@ pub(super) fn wanted(views: &[View]) -> Arc<[usize]> {
     channels.map(|seen| seen.wait.on).collect()
 }
 
-pub(super) fn waits_in_channel(seen: &Sighting) -> bool {
+fn waits_in_channel(seen: &Sighting) -> bool {
     matches!(seen.wait.reason, WaitReason::Send | WaitReason::Receive)
 }
 
@@ -69,7 +69,11 @@ fn search() {
         };
         for at in (here..base).step_by(size_of::<usize>()) {
             let Some(word) = word(at) else { continue };
-            let of = |&&channel: &&usize| BEFORE.iter().any(|before| word == channel - before);
+            let of = |&&channel: &&usize| {
+                BEFORE
+                    .iter()
+                    .any(|before| word == channel.wrapping_sub(*before))
+            };
             found.extend(wanted.iter().find(of));
         }
         found.sort_unstable();

@@ -87,7 +87,8 @@ impl TaskPtr {
         let on = self.last_wait().wait.on;
         match self.wait_reason.get() {
             reason @ (WaitReason::RwLockRead | WaitReason::RwLockWrite) => {
-                // SAFETY: as below; of a reader-writer lock these are named.
+                // SAFETY: who parks for a reader-writer lock names the holders in it. Its frames borrow the lock, and it is
+                // parked on this thread, so they are there.
                 let holders = unsafe { &*on.cast::<Holders>() };
                 Some(WaitsFor::Holders(match reason {
                     WaitReason::RwLockRead => holders.of_reader(),
